@@ -1,0 +1,188 @@
+// The page: form, stream, counters and table brought together.
+import { $, copy, make } from './dom.js';
+import { Form } from './form.js';
+import { Log } from './log.js';
+import { Meter } from './meter.js';
+import { describe } from './notices.js';
+import { setUpPublish } from './publish.js';
+import * as snippets from './snippets.js';
+import { Stream } from './stream.js';
+
+const TYPES = 12; // event types in the EventSource snippet
+
+const info = await (await fetch('routes.json')).json();
+const meter = new Meter();
+const log = new Log(() => {
+  meter.show();
+  $('last').textContent = stream && stream.lastId ? stream.lastId : 'none';
+});
+const types = new Set();
+let stream = null;
+let state = 'idle';
+let countdown = 0;
+let tab = 'curl';
+let form = null;
+
+function show(name, detail) {
+  state = name;
+  clearInterval(countdown);
+  $('state').dataset.state = name;
+  const say = (text) => {
+    $('state-text').textContent = text;
+    $('announce').textContent = text;
+  };
+  if (name === 'idle') say('Not connected');
+  if (name === 'connecting') say('Connecting');
+  if (name === 'open') say('Connected');
+  if (name === 'cut') say('Cut: reconnect when you like');
+  if (name === 'ended') say(detail.why);
+  if (name === 'refused') say(`Refused with ${detail.status}`);
+  if (name === 'waiting') {
+    const why = detail.end ? `Ended by headgate (${detail.end.cause || detail.end.reason})` : detail.why;
+    say(`${why}, reconnecting`);
+    const tick = () => { $('state-text').textContent = `${why}. Reconnecting in ${Math.max(0, Math.ceil((detail.until - Date.now()) / 1000))} s`; };
+    tick();
+    countdown = setInterval(tick, 250);
+    note('waiting', why);
+  }
+  if (name === 'cut') note('cut', 'Connection cut by you');
+  if (name === 'ended') note('ended', detail.why);
+  if (name === 'connecting') {
+    $('problem').hidden = true;
+    if (stream.attempt > 1) meter.reconnects++;
+  }
+  buttons();
+}
+
+const running = () => ['connecting', 'open', 'waiting', 'cut'].includes(state);
+
+function buttons() {
+  const other = running() && form.request().url !== stream.url;
+  $('connect').textContent = other ? 'Switch' : running() ? 'Disconnect' : 'Connect';
+  $('connect').classList.toggle('primary', other || !running());
+  $('cut').textContent = state === 'waiting' || state === 'cut' ? 'Reconnect' : 'Cut';
+  $('cut').setAttribute('aria-disabled', String(!running()));
+}
+
+function note(type, text, data = '') {
+  log.add({ at: Date.now(), kind: 'note', type, id: '', data: data || text, note: text });
+}
+
+function block(b) {
+  const at = Date.now();
+  const seen = describe(b);
+  if (seen.kind === 'beat') meter.heartbeat(b.size, at);
+  else meter.event(b.size);
+  if (seen.kind === 'gap') {
+    meter.gaps++;
+    $('announce').textContent = seen.note;
+  }
+  if (seen.kind === 'event' && types.size < TYPES && !types.has(b.type)) {
+    types.add(b.type);
+    snippet();
+  }
+  log.add({ at, type: b.type, id: b.hasId ? b.id : '', data: b.data, ...seen });
+}
+
+function head(response) {
+  const lines = [...response.headers].map(([name, value]) => `${name}: ${value}`);
+  const from = stream.lastId ? `, after ${stream.lastId}` : '';
+  note('connected', `${response.status} ${response.headers.get('Content-Type')}${from}`, lines.join('\n'));
+}
+
+function problem(p) {
+  const more = [`Status ${p.status}`];
+  if (p.retryAfter) more.push(`Retry-After ${p.retryAfter}`);
+  if (p.instance) more.push(`request ${p.instance}`);
+  if (p.type && p.type !== 'about:blank') more.push(p.type);
+  $('problem').replaceChildren(
+    make('h2', { text: p.title }),
+    make('p', { text: p.detail }),
+    make('p', { class: 'hint mono', text: more.join(' · ') }),
+    make('p', { class: 'hint', text: 'A browser’s EventSource would be closed for good by this answer, and could not read it.' }));
+  $('problem').hidden = false;
+  log.add({ at: Date.now(), kind: 'refused', type: String(p.status), id: '', data: `${p.title}: ${p.detail}` });
+}
+
+function connect() {
+  const missing = form.problem();
+  $('form-error').textContent = missing;
+  $('form-error').hidden = missing === '';
+  if (missing) return;
+  if (stream) stream.stop();
+  const request = form.request();
+  meter.reset();
+  types.clear();
+  $('state-url').textContent = request.url;
+  stream = new Stream(request.url, request.lastId, { state: show, block, head, problem });
+  form.save(true);
+  stream.open();
+}
+
+function snippet() {
+  const request = { ...form.request(), types: [...types] };
+  $('snippet').textContent = {
+    curl: () => snippets.curl(request),
+    EventSource: () => snippets.eventSource(request),
+    fetch: () => snippets.viaFetch(request),
+    nats: () => snippets.nats(request, info.natsURL),
+  }[tab]();
+}
+
+function setUpTabs() {
+  const names = info.natsURL ? ['curl', 'EventSource', 'fetch', 'nats'] : ['curl', 'EventSource', 'fetch'];
+  const tabs = names.map((name) => make('button', { type: 'button', role: 'tab', id: `tab-${name}`, 'aria-controls': 'snippet-panel', text: name }));
+  const select = (i, focus) => {
+    tab = names[i];
+    tabs.forEach((node, j) => {
+      node.setAttribute('aria-selected', String(i === j));
+      node.tabIndex = i === j ? 0 : -1;
+    });
+    $('snippet-panel').setAttribute('aria-labelledby', tabs[i].id);
+    if (focus) tabs[i].focus();
+    snippet();
+  };
+  tabs.forEach((node, i) => {
+    node.addEventListener('click', () => select(i));
+    node.addEventListener('keydown', (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (step) select((i + step + tabs.length) % tabs.length, true);
+    });
+  });
+  $('tabs').append(...tabs);
+  select(0);
+  $('copy').addEventListener('click', (event) => copy($('snippet').textContent, event.currentTarget));
+}
+
+function setUp() {
+  $('insecure').hidden = !info.insecure;
+  $('version').textContent = info.version || '';
+  form = new Form(info.routes, () => {
+    if (!form) return;
+    snippet();
+    buttons();
+    if (!running()) form.save(false);
+  });
+  setUpPublish(info.routes);
+  if (form.routes.length === 0) {
+    $('form-error').textContent = 'No route of this gateway opens a stream.';
+    $('form-error').hidden = false;
+    return;
+  }
+  setUpTabs();
+  $('form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    if (running() && form.request().url === stream.url) {
+      stream.close();
+      form.save(false);
+    } else connect();
+  });
+  $('cut').addEventListener('click', () => {
+    if (!running()) return;
+    if (state === 'waiting' || state === 'cut') stream.open();
+    else stream.cut();
+  });
+  if (form.load()) connect();
+}
+
+setUp();
