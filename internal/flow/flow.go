@@ -100,6 +100,12 @@ type Format struct {
 	IDs      bool   // the envelope shows ids
 }
 
+// Ack says what became of a published message.
+type Ack struct {
+	Stream string // the stream that stored it; "" when NATS took it and nothing stored it
+	Seq    uint64 // its place there
+}
+
 // What Open fails with. Wrapped errors carry the detail for the log; clients never see it.
 var (
 	ErrUnavailable = errors.New("NATS is not connected")
