@@ -1,0 +1,48 @@
+# Everything a developer runs. `make test` is the one command for all tests; .ci/run calls it too.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+FUZZTIME ?= 10s
+BENCH ?=
+
+# Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
+export HEADGATE_SKIPPED := $(CURDIR)/.skipped
+
+.PHONY: help test unit e2e check dev bench fuzz
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+test: check ## everything: formatting, vet, all tests with the race detector, end to end with real parts
+	@rm -f $(HEADGATE_SKIPPED)
+	go test -race ./...
+	cd e2e && go test -count=1 -timeout 15m ./...
+	@if [ -s $(HEADGATE_SKIPPED) ]; then \
+	  printf '\n%s tests did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \
+	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl\n'; rm -f $(HEADGATE_SKIPPED); \
+	else echo 'Everything was tested.'; fi
+
+unit: ## the tests that need nothing but Go
+	go test -race ./...
+
+e2e: ## the tests with real parts; RUN=TestChromium narrows them
+	cd e2e && go test -count=1 -timeout 15m -run '$(RUN)' -v .
+
+check: ## formatting and vet
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w:\n%s\n' "$$files"; exit 1; fi
+	go vet ./...
+	cd e2e && go vet ./...
+
+dev: ## headgate with its own NATS, demo routes and the console page
+	go run . -dev
+
+bench: ## the benchmarks, with the naive server and the bare loop in the same run
+	go run ./bench $(BENCH)
+
+fuzz: ## every fuzz test for FUZZTIME
+	@for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done

@@ -1,0 +1,114 @@
+package stack
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"headgate/e2e/internal/need"
+	"headgate/e2e/internal/proc"
+)
+
+// Proxy is a reverse proxy in front of headgate.
+type Proxy struct {
+	*proc.Process
+	Addr, URL string
+}
+
+// nginxConf is Debian's default with one server that has nothing but proxy_pass in it. HTTP/1.1 and buffering stay at their
+// defaults (HTTP/1.0 to the upstream, buffered), as a newcomer has them.
+const nginxConf = `
+daemon off;
+master_process off;
+pid DIR/nginx.pid;
+error_log stderr warn;
+worker_rlimit_nofile 20000;
+events { worker_connections 9000; }
+http {
+  access_log off;
+  client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
+  server {
+    listen ADDR;
+    location / { proxy_pass http://TARGET; }
+  }
+}
+`
+
+// StartNginx starts nginx with stock proxy_pass to target.
+func StartNginx(t testing.TB, target string) *Proxy {
+	t.Helper()
+	path := need.Program(t, "nginx", "nginx-light")
+	return startProxy(t, "nginx", nginxConf, target, func(conf, dir string) *exec.Cmd {
+		return exec.Command(path, "-p", dir, "-c", conf, "-e", "stderr")
+	})
+}
+
+// haproxyConf shares back-end connections between all clients, which is what brings streams that end and other requests together.
+const haproxyConf = `
+global
+  maxconn 9000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  http-reuse always
+frontend in
+  bind ADDR
+  default_backend out
+backend out
+  server headgate TARGET pool-max-conn -1
+`
+
+// StartHAProxy starts HAProxy with http-reuse always to target.
+func StartHAProxy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	path := need.Program(t, "haproxy", "haproxy")
+	return startProxy(t, "haproxy", haproxyConf, target, func(conf, _ string) *exec.Cmd {
+		return exec.Command(path, "-db", "-f", conf)
+	})
+}
+
+const caddyConf = `
+{
+	admin off
+	auto_https off
+	storage file_system DIR
+}
+http://ADDR {
+	encode gzip
+	reverse_proxy TARGET
+}
+`
+
+// StartCaddy starts Caddy with a bare reverse_proxy and compression to target.
+func StartCaddy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	path := need.Program(t, "caddy", "caddy")
+	return startProxy(t, "caddy", caddyConf, target, func(conf, dir string) *exec.Cmd {
+		cmd := exec.Command(path, "run", "--adapter", "caddyfile", "--config", conf)
+		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
+		return cmd
+	})
+}
+
+func startProxy(t testing.TB, name, conf, target string, command func(conf, dir string) *exec.Cmd) *Proxy {
+	t.Helper()
+	dir := t.TempDir()
+	p := &Proxy{Addr: proc.FreeAddr(t)}
+	p.URL = "http://" + p.Addr
+	file := filepath.Join(dir, name+".conf")
+	text := strings.NewReplacer("ADDR", p.Addr, "TARGET", target, "DIR", dir).Replace(conf)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.Process = proc.StartT(t, name, command(file, dir))
+	ctx, cancel := Deadline(t, startWait)
+	defer cancel()
+	if err := p.WaitListening(ctx, p.Addr); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
