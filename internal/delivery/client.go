@@ -1,0 +1,45 @@
+package delivery
+
+import (
+	"time"
+
+	"headgate/internal/cursor"
+	"headgate/internal/flow"
+	"headgate/internal/sse"
+)
+
+// Policy is how a group's clients are treated. It comes from the route and never changes.
+type Policy struct {
+	Heartbeat      time.Duration // longest silence
+	HeartbeatEvent *sse.Frame    // sent instead of a comment when the position has not moved; nil = comment
+	IDs            bool          // blocks carry ids
+	DropOldest     bool          // at the bounds: jump to the head and say so, instead of ending the stream
+	SlowGaps       []*sse.Frame  // what a jump says: one $gap per source
+	BufferBytes    int           // how far a blocked client may fall behind
+	BufferEvents   int           // the same in events; 0 = no bound
+	BufferAge      time.Duration // the same in time; 0 = no bound
+	WriteTimeout   time.Duration // a blocked client that takes nothing for so long is ended
+}
+
+// Client is one stream as gateway hands it over. Nothing of it is kept longer than needed: a quiet client is a slot in a table.
+type Client struct {
+	Tag      uint64          // gateway's own name for it; comes back in Ended
+	Key      string          // clients with equal keys share a group: same sources, format, policy
+	Source   flow.Source     // what it follows; delivery closes it
+	Policy   *Policy         // equal for equal keys
+	Head     []byte          // status line and header fields, for Handover only
+	Retry    time.Duration   // reconnection time to tell it
+	Ready    *sse.Frame      // $ready
+	Gaps     []*sse.Frame    // $gap blocks that follow $ready
+	From     cursor.Position // where to read from, cursor.Live in entries that start live; nil = live altogether
+	Lifetime time.Duration   // ends it with Lifetime; 0 = never
+}
+
+// Ended is told to Config.OnEnd for every client that had been taken.
+type Ended struct {
+	Tag      uint64
+	Reason   Reason
+	Duration time.Duration
+	Events   uint64
+	Bytes    uint64
+}

@@ -1,0 +1,84 @@
+package delivery
+
+import "time"
+
+// endGrace is how long a client that was told to end may take to accept $end.
+const endGrace = 2 * time.Second
+
+// stop ends a client at the next event boundary, telling it why if its socket accepts that.
+func (s *shard) stop(i uint32, r Reason) {
+	sl := s.slots.at(i)
+	if !r.sendable() {
+		s.end(i, r)
+		return
+	}
+	sd := s.side(i, sl)
+	if sd.end != None {
+		return
+	}
+	sd.end, sd.by = r, s.now+int64(endGrace)
+	g := s.groups.table[sl.group]
+	if sd.read != nil {
+		sd.read = nil
+		sl.state = live
+		sl.told = g.version - 1 // it was not told the head's position
+	}
+	if sd.lent == 0 && sd.sent == 0 {
+		s.letGo(g, sd)
+	}
+	s.flush(i)
+}
+
+// sayEnd writes $end, with the last id once more where that is the group's, and the end of the response.
+func (s *shard) sayEnd(g *group, sl *slot, sd *side) {
+	var id []byte
+	if sl.told == g.headVersion() && g.log.unsent == nil {
+		id = append(id, g.id(s, g.head())...)
+	}
+	s.letGo(g, sd)
+	s.private(g, sd, endFrames[sd.end], id)
+	if g.chunked {
+		sd.private = append(sd.private, lastChunk...)
+	}
+	sd.last = true
+}
+
+// end takes the client out at once: out of its group, off the wheel, the socket closed, the slot given back.
+func (s *shard) end(i uint32, r Reason) {
+	sl := s.slots.at(i)
+	g := s.groups.table[sl.group]
+	if sl.hasSide {
+		sd := s.sides[i]
+		s.letGo(g, sd)
+		delete(s.sides, i)
+		if sd.writer != nil {
+			sd.writer.reason = r
+			close(sd.writer.closed)
+		}
+	}
+	if sl.fd >= 0 {
+		s.poll.remove(sl.fd)
+		if r.sendable() {
+			closeFriendly(sl.fd, s.recvBuf[:])
+		} else {
+			closeHard(sl.fd, r == SlowConsumer || r == WriteTimeout)
+		}
+	}
+	g.leave(&s.slots, sl)
+	s.wheel.remove(&s.slots, i, sl)
+	ended := Ended{Tag: sl.tag, Reason: r, Duration: time.Duration(s.tick-sl.opened) * tickLength, Events: sl.events, Bytes: sl.bytes}
+	s.slots.give(i)
+	if len(g.members) == 0 {
+		s.closeGroup(g)
+	}
+	s.server.streams.Add(-1)
+	s.server.cfg.OnEnd(ended)
+}
+
+func (s *shard) closeGroup(g *group) {
+	s.groups.remove(g)
+	s.stats.metrics.groups.Dec()
+	g.source.Close()
+	g.round = round{}
+	g.log = groupLog{}
+}

@@ -1,0 +1,166 @@
+package delivery
+
+import (
+	"headgate/internal/cursor"
+	"headgate/internal/flow"
+)
+
+// group is the clients of one shard that follow the same topics in the same format. Its log is the merge order of those topics: an
+// event gets its position when it is appended, once for all clients. Owned by the shard loop.
+type group struct {
+	// fixed after newGroup
+	key     string
+	index   uint32
+	gen     uint32
+	source  flow.Source
+	policy  *Policy
+	chunked bool
+
+	pos     cursor.Position // behind the last event appended
+	version uint32          // raised whenever pos moves
+	// The same behind the last entry sealed, while the tail has events.
+	sealed        cursor.Position
+	sealedVersion uint32
+	members       []uint32
+	log           groupLog
+	round         round
+	lagging       int  // members with a side that holds an entry
+	dirty         bool // in one of the shard's queues
+
+	progressTick uint32 // when its source was last asked for its progress
+}
+
+// groupSink is what a source pushes to: the way into the shard's mailbox.
+type groupSink struct {
+	mail  *mailbox
+	group uint32
+	gen   uint32
+}
+
+// Push implements flow.Sink.
+func (s groupSink) Push(e flow.Event) { s.mail.putEvent(s.group, s.gen, e) }
+
+// groupKey is what makes a group: the client's key and the transfer coding.
+type groupKey struct {
+	key     string
+	chunked bool
+}
+
+// groups is a shard's table of them.
+type groups struct {
+	byKey map[groupKey]*group
+	table []*group
+	gens  []uint32
+	free  []uint32
+}
+
+func (t *groups) get(index, gen uint32) *group {
+	if int(index) >= len(t.table) || t.table[index] == nil || t.table[index].gen != gen {
+		return nil
+	}
+	return t.table[index]
+}
+
+// create makes the group of a client that is the first of its kind, and attaches the client's source to it.
+func (t *groups) create(c *Client, chunked bool, mail *mailbox) *group {
+	g := &group{key: c.Key, source: c.Source, policy: c.Policy, chunked: chunked}
+	if n := len(t.free); n > 0 {
+		g.index = t.free[n-1]
+		t.free = t.free[:n-1]
+	} else {
+		g.index = uint32(len(t.table))
+		t.table = append(t.table, nil)
+		t.gens = append(t.gens, 0)
+	}
+	g.gen = t.gens[g.index]
+	t.table[g.index] = g
+	t.byKey[groupKey{g.key, chunked}] = g
+	g.pos = append(cursor.Position(nil), c.Source.Attach(groupSink{mail, g.index, g.gen})...)
+	return g
+}
+
+func (t *groups) remove(g *group) {
+	delete(t.byKey, groupKey{g.key, g.chunked})
+	t.table[g.index] = nil
+	t.gens[g.index]++
+	t.free = append(t.free, g.index)
+}
+
+// append puts an event into the log, or only moves the position.
+func (g *group) append(s *shard, e flow.Event) {
+	if e.Entry >= len(g.pos) {
+		return
+	}
+	if e.Frame != nil && !g.log.pending() {
+		g.sealed, g.sealedVersion = append(g.sealed[:0], g.pos...), g.version
+	}
+	if p := &g.pos[e.Entry]; e.Seq > p.Seq {
+		p.Seq = e.Seq
+		g.version++
+	}
+	if e.Frame == nil {
+		return
+	}
+	t := g.log.append(&s.buffers, e.Frame, g.id(s, g.pos), s.now, e.At, g.version)
+	if t.size >= entryLimit {
+		g.log.seal(&s.buffers, g.chunked, s.now)
+	}
+	s.markDirty(g)
+}
+
+// id is the text of a position in the shard's scratch buffer, empty when the group's blocks carry none.
+func (g *group) id(s *shard, p cursor.Position) []byte {
+	if !g.policy.IDs {
+		return nil
+	}
+	s.idText = p.Append(s.idText[:0])
+	return s.idText
+}
+
+// head is the position behind everything that has been sealed: where a client that joins now begins.
+func (g *group) head() cursor.Position {
+	if g.log.pending() {
+		return g.sealed
+	}
+	return g.pos
+}
+
+// headVersion is the version of that position.
+func (g *group) headVersion() uint32 {
+	if g.log.pending() {
+		return g.sealedVersion
+	}
+	return g.version
+}
+
+// idle says that nothing waits to be sent to the group.
+func (g *group) idle() bool { return !g.log.pending() && g.log.unsent == nil }
+
+// advance moves the position of an idle group.
+func (g *group) advance(p cursor.Position) {
+	for i := range p {
+		if p[i].Seq > g.pos[i].Seq {
+			g.pos[i].Seq = p[i].Seq
+			g.version++
+		}
+	}
+}
+
+// join makes the slot a member.
+func (g *group) join(i uint32, sl *slot) {
+	sl.group, sl.member = g.index, uint32(len(g.members))
+	g.members = append(g.members, i)
+}
+
+// leave takes it out. A running round may thereby pass over the member that moves into the hole, so it looks again.
+func (g *group) leave(t *slots, sl *slot) {
+	last := len(g.members) - 1
+	moved := g.members[last]
+	g.members[sl.member] = moved
+	t.at(moved).member = sl.member
+	g.members = g.members[:last]
+	g.round.again = true
+	if cap(g.members) > 64 && len(g.members) < cap(g.members)/4 {
+		g.members = append(make([]uint32, 0, len(g.members)*2), g.members...)
+	}
+}

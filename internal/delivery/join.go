@@ -1,0 +1,110 @@
+package delivery
+
+import (
+	"time"
+
+	"headgate/internal/cursor"
+	"headgate/internal/sse"
+)
+
+// joining is a client on its way into a shard.
+type joining struct {
+	client Client
+	fd     int32
+	writer *writer
+}
+
+// join takes a client in: its slot, its group, and its first bytes in one send: head, retry, $ready, $gap.
+func (s *shard) join(j *joining) {
+	c := &j.client
+	chunked := j.writer == nil
+	g := s.groups.byKey[groupKey{c.Key, chunked}]
+	if g == nil {
+		g = s.groups.create(c, chunked, &s.mail)
+		s.stats.metrics.groups.Inc()
+	} else {
+		c.Source.Close()
+	}
+	i, sl := s.slots.take()
+	sl.tag, sl.fd, sl.state = c.Tag, j.fd, live
+	sl.opened, sl.written = s.tick, s.tick
+	g.join(i, sl)
+	s.server.streams.Add(1)
+	if j.writer != nil {
+		sd := s.side(i, sl)
+		sd.writer = j.writer
+		j.writer.slot, j.writer.gen = i, sl.gen
+		close(j.writer.taken)
+	} else if err := s.poll.add(sl.fd, i, sl.gen); err != nil {
+		s.end(i, Internal)
+		return
+	}
+	s.plan(i, sl, g, c.Lifetime)
+	s.start(i, sl, g, c)
+}
+
+// start sends what every stream begins with, and begins to read if the client has a position.
+func (s *shard) start(i uint32, sl *slot, g *group, c *Client) {
+	at := g.head()
+	if c.From != nil {
+		at = from(c.From, at)
+	}
+	block := s.startBlock(g, c, at)
+	sl.next, sl.told = g.log.seq, g.headVersion()
+	if c.From == nil && sl.fd >= 0 {
+		n, err := send(sl.fd, block)
+		s.stats.sends++
+		sl.bytes += uint64(n)
+		if n == len(block) {
+			return
+		}
+		if err != nil && !wouldBlock(err) {
+			s.end(i, writeReason(err))
+			return
+		}
+		block = block[n:]
+	}
+	sd := s.side(i, sl)
+	sd.private = append([]byte(nil), block...)
+	s.hold(g, sd, g.log.open(&s.buffers, s.now))
+	if c.From != nil {
+		sl.state = reading
+		sd.read = &readState{from: at, to: append(cursor.Position(nil), g.head()...)}
+	}
+	s.flush(i)
+}
+
+// from is where reading starts: the client's position, and the head where it starts live.
+func from(asked, head cursor.Position) cursor.Position {
+	p := append(cursor.Position(nil), head...)
+	for i := range p {
+		if i < len(asked) && asked[i].Seq != cursor.Live && asked[i].Seq < p[i].Seq {
+			p[i].Seq = asked[i].Seq
+		}
+	}
+	return p
+}
+
+// startBlock is built in the shard's scratch buffer.
+func (s *shard) startBlock(g *group, c *Client, at cursor.Position) []byte {
+	buf := s.scratch[:0]
+	buf = append(buf, c.Head...)
+	body := s.beginPrivate(g, &buf)
+	buf = sse.AppendRetry(buf, c.Retry.Milliseconds())
+	id := g.id(s, at)
+	buf = c.Ready.AppendBlock(buf, id)
+	for _, gap := range c.Gaps {
+		buf = gap.AppendBlock(buf, id)
+	}
+	s.endPrivate(g, &buf, body)
+	s.scratch = buf
+	return buf
+}
+
+// plan puts the client on the wheel.
+func (s *shard) plan(i uint32, sl *slot, g *group, lifetime time.Duration) {
+	if lifetime > 0 {
+		sl.deadline, sl.deadlineR = s.tick+max(1, ticks(lifetime)), Lifetime
+	}
+	s.replan(i, sl, g)
+}

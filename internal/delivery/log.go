@@ -1,0 +1,161 @@
+package delivery
+
+import (
+	"strconv"
+
+	"headgate/internal/sse"
+)
+
+// entryLimit is where a round's buffer is closed and the next one begun, so that one burst is not one huge send.
+const entryLimit = 256 << 10
+
+// chunkRoom is left before a buffer for the chunk header: eight hexadecimal digits, CR, LF.
+const chunkRoom = 10
+
+// entry is what one round sends: one contiguous buffer, shared by every client of the group.
+//
+// The last entry of a log is the tail: the buffer that events are being appended to. It gets its bytes when it is sealed.
+// Whoever has not been given an entry completely holds a reference on the entry it is at; entries are let go from the front while
+// nobody holds the first. A caught-up group has only an empty tail, or nothing.
+type entry struct {
+	seq     uint64
+	buf     []byte // chunkRoom, then blocks
+	bytes   []byte // sealed: what goes to the sockets
+	size    int    // bytes of the blocks
+	events  int
+	version uint32 // of the position behind it
+	at      int64  // when it was begun, shard clock
+	arrived int64  // arrival of its first message, Unix ns; 0 unknown
+	refs    int
+	lent    bool // a ResponseWriter may still read bytes: never reuse buf
+	next    *entry
+}
+
+// groupLog is the merge order of a group's topics.
+type groupLog struct {
+	first  *entry // oldest retained
+	tail   *entry // being filled; nil when nothing was needed yet
+	unsent *entry // first sealed entry whose round has not run; nil = none
+	seq    uint64 // of the tail
+	bytes  int    // in sealed entries that are retained
+}
+
+// open gives the tail, making one when there is none.
+func (l *groupLog) open(b *buffers, now int64) *entry {
+	if l.tail == nil {
+		l.tail = b.entry()
+		l.tail.seq, l.tail.at = l.seq, now
+		l.first = l.tail
+	}
+	return l.tail
+}
+
+// pending says whether the tail has blocks.
+func (l *groupLog) pending() bool { return l.tail != nil && l.tail.size > 0 }
+
+// append writes one block to the tail.
+func (l *groupLog) append(b *buffers, f *sse.Frame, id []byte, now, arrived int64, version uint32) *entry {
+	e := l.open(b, now)
+	if e.buf == nil {
+		e.buf = b.take()
+		e.at, e.arrived = now, arrived
+	}
+	before := len(e.buf)
+	e.buf = f.AppendBlock(e.buf, id)
+	e.size += len(e.buf) - before
+	e.events++
+	e.version = version
+	return e
+}
+
+// seal closes the tail, adds the transfer coding, and begins the next tail. The tail must have blocks.
+func (l *groupLog) seal(b *buffers, chunked bool, now int64) *entry {
+	e := l.tail
+	if chunked {
+		e.bytes = closeChunk(&e.buf)
+	} else {
+		e.bytes = e.buf[chunkRoom:]
+	}
+	l.bytes += len(e.bytes)
+	l.seq++
+	l.tail = b.entry()
+	l.tail.seq, l.tail.at = l.seq, now
+	e.next = l.tail
+	if l.unsent == nil {
+		l.unsent = e
+	}
+	return e
+}
+
+// trim lets entries go from the front: nobody is at them, and their round is over.
+func (l *groupLog) trim(b *buffers) {
+	for l.first != nil && l.first != l.tail && l.first != l.unsent && l.first.refs == 0 {
+		e := l.first
+		l.first = e.next
+		l.bytes -= len(e.bytes)
+		b.giveEntry(e)
+	}
+	if l.first == l.tail && l.tail != nil && l.tail.refs == 0 && l.tail.size == 0 {
+		b.giveEntry(l.tail)
+		l.first, l.tail = nil, nil
+	}
+}
+
+// closeChunk frames a buffer that begins with chunkRoom as one chunk (RFC 9112, section 7.1).
+func closeChunk(buf *[]byte) []byte {
+	var header [chunkRoom]byte
+	h := strconv.AppendUint(header[:0], uint64(len(*buf)-chunkRoom), 16)
+	h = append(h, "\r\n"...)
+	from := chunkRoom - len(h)
+	copy((*buf)[from:], h)
+	*buf = append(*buf, "\r\n"...)
+	return (*buf)[from:]
+}
+
+// lastChunk ends a chunked response without trailers (RFC 9112, section 7.1).
+const lastChunk = "0\r\n\r\n"
+
+// buffers are a shard's spare round buffers and entries.
+type buffers struct {
+	spare   [][]byte
+	entries []*entry
+}
+
+const (
+	keepBuffers = 64
+	keepBytes   = 1 << 20
+)
+
+func (b *buffers) take() []byte {
+	if n := len(b.spare); n > 0 {
+		buf := b.spare[n-1]
+		b.spare = b.spare[:n-1]
+		return buf[:chunkRoom]
+	}
+	return make([]byte, chunkRoom, 512)
+}
+
+func (b *buffers) give(buf []byte) {
+	if len(b.spare) < keepBuffers && cap(buf) <= keepBytes && cap(buf) > 0 {
+		b.spare = append(b.spare, buf)
+	}
+}
+
+func (b *buffers) entry() *entry {
+	if n := len(b.entries); n > 0 {
+		e := b.entries[n-1]
+		b.entries = b.entries[:n-1]
+		return e
+	}
+	return &entry{}
+}
+
+func (b *buffers) giveEntry(e *entry) {
+	if !e.lent {
+		b.give(e.buf)
+	}
+	*e = entry{}
+	if len(b.entries) < keepBuffers {
+		b.entries = append(b.entries, e)
+	}
+}

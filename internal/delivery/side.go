@@ -1,0 +1,106 @@
+package delivery
+
+import (
+	"headgate/internal/cursor"
+)
+
+// side is what a client has beyond its slot while it is not quiet: a socket that refused bytes, bytes of its own, a position of its
+// own, an end to come. On the ResponseWriter transport a client always has one. Owned by the shard loop.
+type side struct {
+	private  []byte // its own bytes, before anything of the log
+	entry    *entry // where in the log it is, a reference held; nil = at the head, or unpinned
+	sent     int    // bytes of entry that it has been given
+	wants    int64  // when its socket first refused what it is being offered; 0 = not blocked
+	progress int64  // when the socket last took something while blocked
+	armed    bool   // EPOLLOUT is on
+
+	read *readState // not nil: reading
+	jump bool       // drop_oldest: behind the current entry, go to the head
+	end  Reason     // ends behind the current entry
+	last bool       // private ends with the end of the response
+	by   int64      // an ending client is cut then
+
+	writer *writer // ResponseWriter transport
+	lent   int     // bytes that the writer is writing
+}
+
+// readState is a client that reads from its own position.
+type readState struct {
+	from    cursor.Position // behind what it has been given
+	to      cursor.Position // head of the log when it was pinned
+	waiting bool            // for a batch
+	done    bool            // caught up with to
+}
+
+// busy says that there is something to do before a new entry of the log can be given.
+func (sd *side) busy() bool {
+	return len(sd.private) > 0 || sd.lent > 0 || sd.read != nil || sd.end != None
+}
+
+// idle says that the client waits for nothing: it could be sent a heartbeat.
+func (sd *side) idle() bool { return sd.entry == nil && !sd.busy() }
+
+// side gives the client's, making one when it has none.
+func (s *shard) side(i uint32, sl *slot) *side {
+	if sl.hasSide {
+		return s.sides[i]
+	}
+	sd := &side{}
+	s.sides[i] = sd
+	sl.hasSide = true
+	return sd
+}
+
+// quiet drops the side of a client that needs none any more.
+func (s *shard) quiet(i uint32, sl *slot, sd *side) {
+	if sd.writer != nil || sd.busy() || sd.entry != nil {
+		return
+	}
+	s.unblock(i, sl, sd)
+	delete(s.sides, i)
+	sl.hasSide = false
+}
+
+// hold makes the client's place in the log e.
+func (s *shard) hold(g *group, sd *side, e *entry) {
+	e.refs++
+	sd.entry, sd.sent = e, 0
+	g.lagging++
+}
+
+// letGo gives the place up.
+func (s *shard) letGo(g *group, sd *side) {
+	if sd.entry == nil {
+		return
+	}
+	sd.entry.refs--
+	if sd.lent > 0 {
+		// The writer still reads what it was lent, which may be this entry and those behind it.
+		for e := sd.entry; e != nil; e = e.next {
+			e.lent = true
+		}
+	}
+	sd.entry, sd.sent = nil, 0
+	g.lagging--
+	g.log.trim(&s.buffers)
+}
+
+// block notes that the socket refused bytes, and asks to be told when it takes some again.
+func (s *shard) block(i uint32, sl *slot, sd *side) {
+	if sd.wants == 0 {
+		sd.wants, sd.progress = s.now, s.now
+		s.stats.blocks++
+	}
+	if !sd.armed && sl.fd >= 0 {
+		sd.armed = true
+		s.poll.modify(sl.fd, i, sl.gen, true)
+	}
+}
+
+func (s *shard) unblock(i uint32, sl *slot, sd *side) {
+	sd.wants = 0
+	if sd.armed {
+		sd.armed = false
+		s.poll.modify(sl.fd, i, sl.gen, false)
+	}
+}

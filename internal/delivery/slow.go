@@ -1,0 +1,122 @@
+package delivery
+
+import (
+	"log/slog"
+	"time"
+)
+
+// overBounds says whether a client that is at e is further behind than its policy allows. The entry it is at does not count: the next
+// event is always allowed, whatever its size. Nor does what has not had its round: that is our own lag.
+func (g *group) overBounds(e *entry, now int64) bool {
+	if e.size == 0 {
+		return false
+	}
+	p := g.policy
+	if p.BufferAge > 0 && now-e.at > int64(p.BufferAge) {
+		return true
+	}
+	bytes, events := 0, 0
+	for n := e.next; n != nil && n != g.log.unsent && n.bytes != nil; n = n.next {
+		bytes += len(n.bytes)
+		events += n.events
+		if bytes > p.BufferBytes || p.BufferEvents > 0 && events > p.BufferEvents {
+			return true
+		}
+	}
+	return false
+}
+
+// endSlow applies the slow policy to the clients of a group that are too far behind. It looks at them only when somebody can be.
+func (s *shard) endSlow(g *group) {
+	if g.lagging == 0 || g.log.first == nil || !g.overBounds(g.log.first, s.now) {
+		return
+	}
+	// A copy, since an end takes members out.
+	s.spareSlots = append(s.spareSlots[:0], g.members...)
+	for _, i := range s.spareSlots {
+		sl := s.slots.at(i)
+		if sl.state != free && sl.hasSide && sl.group == g.index {
+			s.checkSlow(i, sl, s.sides[i], g)
+		}
+	}
+}
+
+// checkSlow is the slow policy for one client.
+func (s *shard) checkSlow(i uint32, sl *slot, sd *side, g *group) {
+	if sd.entry == nil || sd.jump || sd.end != None {
+		return
+	}
+	if !g.overBounds(sd.entry, s.now) {
+		return
+	}
+	if sd.read != nil {
+		// A reading client is judged by its progress. Its place in the log is only a convenience; it will pin another.
+		s.letGo(g, sd)
+		return
+	}
+	if sd.wants == 0 {
+		return // its socket has refused nothing: it is we who are behind
+	}
+	if !g.policy.DropOldest {
+		s.end(i, SlowConsumer)
+		return
+	}
+	s.stats.drops++
+	s.logDrop(g)
+	sd.jump = true
+	if sd.sent == 0 && sd.lent == 0 {
+		s.jumped(g, sl, sd)
+		return
+	}
+	s.keepOnly(g, sl, sd)
+}
+
+// keepOnly lets the entries behind the current one go, by replacing the client's place with a private copy of the rest of it: the
+// transfer coding must be completed before the stream can go on elsewhere.
+func (s *shard) keepOnly(g *group, sl *slot, sd *side) {
+	if sd.lent > 0 {
+		return // the writer answers soon, or its deadline ends it
+	}
+	rest := append([]byte(nil), sd.entry.bytes[sd.sent:]...)
+	sd.private = append(sd.private, rest...)
+	sl.events += uint64(sd.entry.events)
+	s.letGo(g, sd)
+}
+
+// jumped puts the client at the head and tells it.
+func (s *shard) jumped(g *group, sl *slot, sd *side) {
+	sd.jump = false
+	s.letGo(g, sd)
+	sl.next, sl.told = g.log.seq, g.headVersion()
+	s.hold(g, sd, g.log.open(&s.buffers, s.now))
+	id := append([]byte(nil), g.id(s, g.head())...)
+	for _, gap := range g.policy.SlowGaps {
+		s.private(g, sd, gap, id)
+	}
+}
+
+// logDrop says at most once a second that events were dropped.
+func (s *shard) logDrop(g *group) {
+	if s.now-s.dropLogged < int64(time.Second) {
+		return
+	}
+	s.dropLogged = s.now
+	s.server.cfg.Log.Warn("slow clients lose events", slog.String("policy", "drop_oldest"), slog.Uint64("drops", s.stats.drops),
+		slog.Int("group", len(g.members)))
+}
+
+// checkSides looks at everybody who is not quiet: no progress, too far behind, or ending for too long.
+func (s *shard) checkSides() {
+	for i, sd := range s.sides {
+		sl := s.slots.at(i)
+		g := s.groups.table[sl.group]
+		switch {
+		case sd.end != None && s.now > sd.by:
+			s.end(i, sd.end)
+		case sd.wants != 0 && g.policy.WriteTimeout > 0 && s.now-sd.progress > int64(g.policy.WriteTimeout):
+			s.end(i, WriteTimeout)
+		default:
+			s.checkSlow(i, sl, sd, g)
+		}
+	}
+}

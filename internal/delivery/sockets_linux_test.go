@@ -1,0 +1,3 @@
+package delivery_test
+
+const socketsHere = true

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package delivery_test
+
+const socketsHere = false

@@ -1,0 +1,139 @@
+package delivery_test
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"headgate/internal/cursor"
+	"headgate/internal/flow"
+	"headgate/internal/sse"
+)
+
+// topic is a source in memory: numbered events, all of them kept, so that every reader can be checked against it.
+type topic struct {
+	mu     sync.Mutex
+	tag    cursor.Tag
+	seq    uint64
+	log    []flow.Event
+	sinks  map[*source]flow.Sink
+	slow   time.Duration // answers of Read come from another goroutine, this late
+	opened int
+	closed int
+}
+
+func newTopic() *topic {
+	return &topic{tag: cursor.MakeTag("test"), sinks: map[*source]flow.Sink{}}
+}
+
+// publish gives everybody the next event, whose data is its number.
+func (p *topic) publish(data string) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seq++
+	if data == "" {
+		data = strconv.FormatUint(p.seq, 10)
+	}
+	e := flow.Event{Frame: sse.NewFrame("", []byte(data)), Seq: p.seq, At: time.Now().UnixNano()}
+	p.log = append(p.log, e)
+	for _, s := range p.sinks {
+		s.Push(e)
+	}
+	return p.seq
+}
+
+// skip moves the position without an event, and tells nobody: Progress does.
+func (p *topic) skip(n uint64) {
+	p.mu.Lock()
+	p.seq += n
+	p.mu.Unlock()
+}
+
+func (p *topic) open() *source {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened++
+	return &source{topic: p}
+}
+
+// balance is how many sources are still open.
+func (p *topic) balance() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.opened - p.closed
+}
+
+type source struct {
+	topic *topic
+	once  sync.Once
+}
+
+func (s *source) Attach(sink flow.Sink) cursor.Position {
+	s.topic.mu.Lock()
+	defer s.topic.mu.Unlock()
+	s.topic.sinks[s] = sink
+	return cursor.Position{{Tag: s.topic.tag, Seq: s.topic.seq}}
+}
+
+func (s *source) Progress(p cursor.Position) {
+	s.topic.mu.Lock()
+	defer s.topic.mu.Unlock()
+	p[0].Seq = max(p[0].Seq, s.topic.seq)
+}
+
+func (s *source) Read(from, to cursor.Position, maxBytes int, done func(flow.Batch)) {
+	s.topic.mu.Lock()
+	var b flow.Batch
+	b.Done = true
+	size := 0
+	for _, e := range s.topic.log {
+		if e.Seq <= from[0].Seq || e.Seq > to[0].Seq {
+			continue
+		}
+		if size > maxBytes {
+			b.Done = false
+			break
+		}
+		size += e.Frame.Len()
+		b.Events = append(b.Events, e)
+	}
+	slow := s.topic.slow
+	s.topic.mu.Unlock()
+	if slow == 0 {
+		done(b)
+		return
+	}
+	time.AfterFunc(slow, func() { done(b) })
+}
+
+func (s *source) Close() {
+	again := true
+	s.once.Do(func() {
+		again = false
+		s.topic.mu.Lock()
+		defer s.topic.mu.Unlock()
+		delete(s.topic.sinks, s)
+		s.topic.closed++
+	})
+	if again {
+		panic("source closed twice")
+	}
+}
+
+// eventually polls until ok, or fails.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func readyFrame(n uint64) *sse.Frame {
+	return sse.NewFrame("$ready", fmt.Appendf(nil, `{"connection":"%d"}`, n))
+}
