@@ -1,0 +1,188 @@
+// Package conn keeps connections to NATS: one per role, for as long as the process runs, whatever happens to NATS meanwhile.
+package conn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headgate/internal/config"
+)
+
+const (
+	redialWait   = time.Second            // after nats.go gave a connection up; doubled at random
+	lameDuckWait = 5 * time.Second        // a server that is about to stop is left within this time, at random
+	closeWait    = 5 * time.Second        // how long nats.go may take to end its goroutines
+	catchUpWait  = 100 * time.Millisecond // how long Flush waits for the asynchronous errors that came before its answer
+)
+
+// Handlers are told what happens to a connection, in that order, by a goroutine of nats.go. They must not block. Those left nil
+// are not called.
+type Handlers struct {
+	// Up: connected or reconnected. fresh means that nc is a new one, without the subscriptions of the last.
+	Up func(nc *nats.Conn, fresh bool)
+	// Down: not connected any more. Up follows when it is again.
+	Down func()
+	// Slow: messages of this subscription were lost because its channel was full.
+	Slow func(*nats.Subscription)
+	// Refused: the server refused a subscription to the subject, or a publish to it. An empty subject stands for a subscription
+	// of which the server did not say which one it is.
+	Refused func(op Op, subject string)
+}
+
+// Conn is one connection.
+type Conn struct {
+	// fixed after New
+	role     string
+	url      string
+	opts     []nats.Option
+	handlers Handlers
+	log      *slog.Logger
+	redact   Redactor
+	metrics  *metrics
+
+	mu      sync.Mutex
+	state   State
+	closed  chan struct{} // of the present nats.Conn; closed by its last callback
+	fresh   bool          // the next Up is the first of its nats.Conn
+	handled error         // the last asynchronous error that the handlers have been told
+	waiters []chan struct{}
+	duck    *time.Timer
+	failed  throttle
+	errored throttle
+}
+
+// State is the state of a connection.
+type State struct {
+	Connected bool
+	Since     time.Time // of the present state
+	Ever      bool      // has been connected
+	Detail    string    // the last error, without secrets
+}
+
+// New makes a connection that Run connects. opts are those of Options.
+func New(cfg config.NATS, role string, opts []nats.Option, h Handlers, log *slog.Logger, m *Metrics) *Conn {
+	c := &Conn{role: role, url: cfg.URL, handlers: h, log: log.With("connection", role), redact: NewRedactor(cfg),
+		metrics: m.role(role), state: State{Since: time.Now(), Detail: "not connected yet"}}
+	c.opts = append(append([]nats.Option{}, opts...),
+		nats.Name(cfg.Name+" "+role),
+		nats.ConnectHandler(c.onUp),
+		nats.ReconnectHandler(c.onUp),
+		nats.DisconnectErrHandler(c.onDown),
+		nats.ReconnectErrHandler(c.onFailed),
+		nats.ErrorHandler(c.onError),
+		nats.LameDuckModeHandler(c.onLameDuck),
+		nats.ClosedHandler(c.onClosed),
+	)
+	return c
+}
+
+// Role is the name of the connection.
+func (c *Conn) Role() string { return c.role }
+
+// State is what it is at now.
+func (c *Conn) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// Run connects and stays connected until ctx ends. It returns when nats.go has ended everything it started.
+func (c *Conn) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		closed := make(chan struct{})
+		c.mu.Lock()
+		c.closed, c.fresh = closed, true
+		c.mu.Unlock()
+		nc, err := nats.Connect(c.url, c.opts...)
+		if err != nil {
+			c.onFailed(nil, err)
+		} else {
+			select {
+			case <-ctx.Done():
+				c.close(nc, closed)
+				return nil
+			case <-closed:
+				c.log.Warn("nats.go closed the connection; connecting anew", "cause", c.State().Detail)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(redialWait + rand.N(redialWait)):
+		}
+	}
+	return nil
+}
+
+func (c *Conn) close(nc *nats.Conn, closed <-chan struct{}) {
+	c.mu.Lock()
+	if c.duck != nil {
+		c.duck.Stop()
+	}
+	c.mu.Unlock()
+	nc.Close()
+	select {
+	case <-closed:
+	case <-time.After(closeWait):
+		c.log.Error("the NATS connection did not close in time", "after", closeWait)
+	}
+}
+
+// Flush returns nil when the server has processed everything that was sent on nc before, and the handlers have been told of
+// everything it refused among that.
+func (c *Conn) Flush(nc *nats.Conn, timeout time.Duration) error {
+	c.metrics.flushes.Inc()
+	if !nc.IsConnected() {
+		return nats.ErrDisconnected // FlushTimeout would wait for a server that is not there
+	}
+	if err := nc.FlushTimeout(timeout); err != nil {
+		return c.redact.Err(err)
+	}
+	c.catchUp(nc)
+	return nil
+}
+
+// catchUp waits until the handlers have been told the last error. The server answers a refused SUB or PUB before the PING behind
+// it, so nats.go has queued that error for its callback before Flush returns, but the callback runs on its own goroutine.
+func (c *Conn) catchUp(nc *nats.Conn) {
+	last := nc.LastError()
+	if last == nil {
+		return
+	}
+	deadline := time.NewTimer(catchUpWait)
+	defer deadline.Stop()
+	for {
+		c.mu.Lock()
+		if c.handled == last {
+			c.mu.Unlock()
+			return
+		}
+		wait := make(chan struct{})
+		c.waiters = append(c.waiters, wait)
+		c.mu.Unlock()
+		select {
+		case <-wait:
+		case <-deadline.C:
+			return
+		}
+	}
+}
+
+// Redact takes secrets out of an error of nats.go.
+func (c *Conn) Redact(err error) error { return c.redact.Err(err) }
+
+// IsAway says whether an error means that NATS is not connected.
+func IsAway(err error) bool {
+	for _, away := range []error{nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrConnectionReconnecting,
+		nats.ErrReconnectBufExceeded, nats.ErrNoServers, nats.ErrConnectionDraining, nats.ErrStaleConnection} {
+		if errors.Is(err, away) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,119 @@
+package conn
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"headgate/internal/config"
+)
+
+func is(err, target error) bool { return errors.Is(err, target) }
+
+// Options turns the configuration into what nats.go needs, apart from the name and the callbacks, and reports every mistake that
+// can be seen without a server. It reads the files to find out, nats.go reads them again at each connect.
+func Options(cfg config.NATS) ([]nats.Option, error) {
+	errs := []error{checkURLs(cfg.URL)}
+	opts := []nats.Option{
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true), // NATS may start after us
+		nats.ReconnectWait(cfg.ReconnectWait),
+		nats.ReconnectJitter(cfg.ReconnectJitter, cfg.ReconnectJitter),
+		nats.PingInterval(cfg.PingInterval),
+		nats.MaxPingsOutstanding(2),
+		nats.ReconnectBufSize(-1),   // nothing is sent blindly later: a publish fails at once while NATS is away
+		nats.IgnoreAuthErrorAbort(), // else rotated credentials end the connection for good
+	}
+	if cfg.InboxPrefix != "" {
+		opts = append(opts, nats.CustomInboxPrefix(cfg.InboxPrefix))
+	}
+	auth, err := authOption(cfg)
+	errs = append(errs, err)
+	if auth != nil {
+		opts = append(opts, auth)
+	}
+	secure, err := tlsOptions(cfg)
+	errs = append(errs, err)
+	opts = append(opts, secure...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, NewRedactor(cfg).Err(err)
+	}
+	return opts, nil
+}
+
+func checkURLs(list string) error {
+	var errs []error
+	for u := range strings.SplitSeq(list, ",") {
+		u = strings.TrimSpace(u)
+		if !strings.Contains(u, "://") {
+			u = "nats://" + u
+		}
+		parsed, err := url.Parse(u)
+		switch {
+		case err != nil:
+			// url.Error quotes the whole URL, also where the password made it unreadable.
+			var ue *url.Error
+			if errors.As(err, &ue) {
+				err = ue.Err
+			}
+			errs = append(errs, fmt.Errorf("NATS_URL: not a URL: %w; expected for example nats://nats.example:4222", err))
+		case parsed.Hostname() == "":
+			errs = append(errs, errors.New("NATS_URL: a server without host; expected for example nats://nats.example:4222"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func authOption(cfg config.NATS) (nats.Option, error) {
+	switch {
+	case cfg.CredsFile != "":
+		if _, err := os.ReadFile(cfg.CredsFile); err != nil {
+			return nil, fmt.Errorf("NATS_CREDS_FILE: %w; expected a file as `nsc generate creds` writes it", err)
+		}
+		return nats.UserCredentials(cfg.CredsFile), nil
+	case cfg.NkeyFile != "":
+		o, err := nats.NkeyOptionFromSeed(cfg.NkeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("NATS_NKEY_FILE: %w; expected a file with a user seed (SU…)", err)
+		}
+		return o, nil
+	case cfg.User != "":
+		return nats.UserInfo(cfg.User, cfg.Password), nil
+	case cfg.Token != "":
+		return nats.Token(cfg.Token), nil
+	}
+	return nil, nil
+}
+
+func tlsOptions(cfg config.NATS) (opts []nats.Option, err error) {
+	var errs []error
+	if cfg.TLSCAFile != "" {
+		pem, err := os.ReadFile(cfg.TLSCAFile)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			err = fmt.Errorf("no certificate in %s; expected PEM", cfg.TLSCAFile)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("NATS_TLS_CA_FILE: %w", err))
+		}
+		opts = append(opts, nats.RootCAs(cfg.TLSCAFile))
+	}
+	switch {
+	case cfg.TLSCertFile != "" && cfg.TLSKeyFile != "":
+		if _, err := tls.LoadX509KeyPair(cfg.TLSCertFile, cfg.TLSKeyFile); err != nil {
+			errs = append(errs, fmt.Errorf("NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE: %w", err))
+		}
+		opts = append(opts, nats.ClientCert(cfg.TLSCertFile, cfg.TLSKeyFile))
+	case cfg.TLSCertFile != "" || cfg.TLSKeyFile != "":
+		errs = append(errs, errors.New("NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE: only one of them is set; a client certificate needs both"))
+	}
+	if cfg.TLSFirst {
+		opts = append(opts, nats.TLSHandshakeFirst())
+	}
+	return opts, errors.Join(errs...)
+}
