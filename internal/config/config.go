@@ -2,185 +2,145 @@
 // is wrong with them. It is the only package that sees env and YAML; the others take the structs below.
 package config
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
-// Config is one process's configuration. DefaultConfig holds every default; an env variable that is absent or empty leaves it.
+// Config is one process's configuration. DefaultConfig holds every default; a variable that is absent or empty leaves it.
+// The doc tags below are the only description of a setting: -help and docs/configuration.md are made from them.
 type Config struct {
-	HTTP     HTTP     `envPrefix:"HTTP_"`
-	Admin    Admin    `envPrefix:"ADMIN_"`
-	NATS     NATS     `envPrefix:"NATS_"`
-	SSE      SSE      `envPrefix:"SSE_"`
-	Auth     Auth     `envPrefix:"AUTH_"`
-	CORS     CORS     `envPrefix:"CORS_"`
-	Limit    Limit    `envPrefix:"LIMIT_"`
-	Shutdown Shutdown `envPrefix:"SHUTDOWN_"`
-	Log      Log      `envPrefix:"LOG_"`
+	HTTP     HTTP     `envPrefix:"HTTP_" doc:"The public listener"`
+	Admin    Admin    `envPrefix:"ADMIN_" doc:"The listener for probes and metrics; nothing of it is ever on the public one"`
+	NATS     NATS     `envPrefix:"NATS_" doc:"How to reach NATS; at most one of credentials file, nkey, user and token"`
+	SSE      SSE      `envPrefix:"SSE_" doc:"How streams behave; a route may override what its table below names too"`
+	Auth     Auth     `envPrefix:"AUTH_" doc:"Who may read"`
+	CORS     CORS     `envPrefix:"CORS_" doc:"Pages of other origins, where a route says nothing itself"`
+	Limit    Limit    `envPrefix:"LIMIT_" doc:"How much may be used"`
+	Shutdown Shutdown `envPrefix:"SHUTDOWN_" doc:"The end of the process"`
+	Log      Log      `envPrefix:"LOG_" doc:"The log, on standard error"`
 
-	RoutesFile     string   `env:"ROUTES_FILE"`          // path of the routes file; none by default
-	SubjectsAllow  []string `env:"SUBJECTS_ALLOW"`       // subjects that clients may name on /events, without a routes file
-	Console        bool     `env:"CONSOLE"`              // serve the console page at /console/, without its publish box
-	ReadyNATSGrace Duration `env:"READINESS_NATS_GRACE"` // how long /readyz stays ok while NATS is away after having been there; 0 = for ever
+	RoutesFile     string   `env:"ROUTES_FILE" doc:"path of the routes file" example:"/etc/headgate/routes.yaml"`
+	SubjectsAllow  []string `env:"SUBJECTS_ALLOW" doc:"subjects that clients may name on the route /events, with or without a routes file" example:"feed.>,prices.*"`
+	Console        bool     `env:"CONSOLE" doc:"serve the console page at /console/, without its publish box"`
+	ReadyNATSGrace Duration `env:"READINESS_NATS_GRACE" doc:"how long /readyz stays ok while NATS is away after having been there; 0 = for ever"`
 
-	// Routes come from the routes file, or from SubjectsAllow, or from -dev.
-	Routes []Route
+	// Routes come from the routes file, then from SubjectsAllow; with -dev and neither, from the demo routes.
+	Routes []Route `env:"-"`
 	// Dev is the -dev flag: embedded NATS, demo routes, loopback only.
-	Dev bool
+	Dev bool `env:"-"`
 }
 
 // Duration is a time.Duration in the form Go writes it: 15s, 1m30s, 500ms.
 type Duration = time.Duration
 
-// Bytes is a size: 65536, 64KiB, 1MiB, 1.5GiB, or with KB, MB, GB for powers of ten.
-type Bytes int64
-
 // HTTP is the public listener.
 type HTTP struct {
-	Addr           string   `env:"ADDR"`             // public listener
-	H2C            bool     `env:"H2C"`              // HTTP/2 without TLS, by prior knowledge
-	HTTP2          bool     `env:"HTTP2"`            // HTTP/2 over TLS
-	TLSCertFile    string   `env:"TLS_CERT_FILE"`    // certificate chain, PEM; read again when it changes
-	TLSKeyFile     string   `env:"TLS_KEY_FILE"`     // its key, PEM
-	TrustedProxies []string `env:"TRUSTED_PROXIES"`  // CIDRs, addresses, or "private": peers whose X-Forwarded-For is believed
-	BasePath       string   `env:"BASE_PATH"`        // prefix of every route's path
-	MaxHeaderBytes Bytes    `env:"MAX_HEADER_BYTES"` // request line and header fields of one request
-	HeaderTimeout  Duration `env:"HEADER_TIMEOUT"`   // a request's head must have arrived by then
-	IdleTimeout    Duration `env:"IDLE_TIMEOUT"`     // kept-alive connections between requests
+	Addr           string   `env:"ADDR" doc:"address to listen on; no host = all" example:":8080" form:"addr"`
+	H2C            bool     `env:"H2C" doc:"accept HTTP/2 without TLS, by prior knowledge"`
+	HTTP2          bool     `env:"HTTP2" doc:"accept HTTP/2 over TLS"`
+	TLSCertFile    string   `env:"TLS_CERT_FILE" doc:"certificate chain, PEM; read again when it changes" example:"/tls/tls.crt"`
+	TLSKeyFile     string   `env:"TLS_KEY_FILE" doc:"its key, PEM; read again when it changes" example:"/tls/tls.key"`
+	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"peers whose X-Forwarded-For is believed: CIDRs, addresses, or private" example:"10.0.0.0/8,private"`
+	BasePath       string   `env:"BASE_PATH" doc:"put in front of the path of every route and of the console" example:"/edge"`
+	MaxHeaderBytes Bytes    `env:"MAX_HEADER_BYTES" doc:"request line and header fields of one request" min:"1024" max:"16777216"`
+	HeaderTimeout  Duration `env:"HEADER_TIMEOUT" doc:"a request's head must have arrived by then" min:"1"`
+	IdleTimeout    Duration `env:"IDLE_TIMEOUT" doc:"a kept-alive connection between two requests is closed after this" min:"1"`
 }
 
 // Admin is the listener for probes and metrics. Nothing of it is ever on the public one.
 type Admin struct {
-	Addr  string `env:"ADDR"`  // admin listener: /livez, /readyz, /metrics
-	Pprof bool   `env:"PPROF"` // serve /debug/pprof there
+	Addr  string `env:"ADDR" doc:"address to listen on: /livez, /readyz, /metrics" example:":9090" form:"addr"`
+	Pprof bool   `env:"PPROF" doc:"serve /debug/pprof there too"`
 }
 
 // NATS is how to reach NATS. At most one of creds, nkey, user and token.
 type NATS struct {
-	URL             string   `env:"URL"`                    // comma list of servers
-	Name            string   `env:"NAME"`                   // connection name; the host name by default
-	CredsFile       string   `env:"CREDS_FILE"`             // user JWT and seed; read again at each connect
-	NkeyFile        string   `env:"NKEY_FILE"`              // nkey seed
-	User            string   `env:"USER"`                   // user name
-	Password        string   `env:"PASSWORD" secret:"true"` // its password
-	Token           string   `env:"TOKEN" secret:"true"`    // token
-	TLSCAFile       string   `env:"TLS_CA_FILE"`            // certificate authorities, PEM
-	TLSCertFile     string   `env:"TLS_CERT_FILE"`          // client certificate, PEM
-	TLSKeyFile      string   `env:"TLS_KEY_FILE"`           // its key, PEM
-	TLSFirst        bool     `env:"TLS_FIRST"`              // TLS handshake before the server's INFO
-	DataConnections int      `env:"DATA_CONNECTIONS"`       // connections that core subjects are spread over
-	ReconnectWait   Duration `env:"RECONNECT_WAIT"`         // between attempts
-	ReconnectJitter Duration `env:"RECONNECT_JITTER"`       // random part on top
-	PingInterval    Duration `env:"PING_INTERVAL"`          // two missed pings end a connection
-	PendingMsgs     int      `env:"PENDING_MSGS"`           // messages between NATS and us, per data connection; beyond it they are lost with a $gap
-	TopicLinger     Duration `env:"TOPIC_LINGER"`           // a topic without clients is kept that long
-	ConfirmTimeout  Duration `env:"CONFIRM_TIMEOUT"`        // how long a new stream waits for NATS to confirm its subscription
-	PublishTimeout  Duration `env:"PUBLISH_TIMEOUT"`        // how long a publish waits for NATS
-	InboxPrefix     string   `env:"INBOX_PREFIX"`           // prefix of our inboxes, for narrow permissions
+	URL      string `env:"URL" doc:"servers, comma separated" example:"nats://nats-0:4222,nats://nats-1:4222"`
+	Name     string `env:"NAME" doc:"name of our connections, shown by the server; empty = the host name" example:"headgate-eu"`
+	User     string `env:"USER" doc:"user name" example:"headgate"`
+	Password string `env:"PASSWORD" doc:"the user's password" secret:"true" example:"…"`
+	// PasswordFile is read by Load into Password. ReadPassword reads it again: call that at every connect.
+	PasswordFile string `env:"PASSWORD_FILE" doc:"file that holds the password; read again at every connect" example:"/run/secrets/nats-password"`
+	Token        string `env:"TOKEN" doc:"token" secret:"true" example:"…"`
+	// TokenFile is read by Load into Token. ReadToken reads it again: call that at every connect.
+	TokenFile       string   `env:"TOKEN_FILE" doc:"file that holds the token; read again at every connect" example:"/run/secrets/nats-token"`
+	CredsFile       string   `env:"CREDS_FILE" doc:"credentials file (user JWT and seed); read again at every connect" example:"/run/secrets/headgate.creds"`
+	NkeyFile        string   `env:"NKEY_FILE" doc:"file that holds an nkey seed" example:"/run/secrets/headgate.nk"`
+	TLSCAFile       string   `env:"TLS_CA_FILE" doc:"certificate authorities, PEM; empty = the system's" example:"/tls/ca.crt"`
+	TLSCertFile     string   `env:"TLS_CERT_FILE" doc:"client certificate, PEM" example:"/tls/tls.crt"`
+	TLSKeyFile      string   `env:"TLS_KEY_FILE" doc:"its key, PEM" example:"/tls/tls.key"`
+	TLSFirst        bool     `env:"TLS_FIRST" doc:"TLS handshake before the server says anything"`
+	DataConnections int      `env:"DATA_CONNECTIONS" doc:"connections over which core subjects are spread" min:"1" max:"64"`
+	ReconnectWait   Duration `env:"RECONNECT_WAIT" doc:"between two attempts to reconnect, for ever" min:"1000000"`
+	ReconnectJitter Duration `env:"RECONNECT_JITTER" doc:"random part on top"`
+	PingInterval    Duration `env:"PING_INTERVAL" doc:"two pings without an answer end a connection" min:"100000000"`
+	PendingMsgs     int      `env:"PENDING_MSGS" doc:"messages between NATS and headgate, per data connection; beyond it they are lost and clients get a $gap" min:"1"`
+	TopicLinger     Duration `env:"TOPIC_LINGER" doc:"a topic is kept so long after its last client"`
+	ConfirmTimeout  Duration `env:"CONFIRM_TIMEOUT" doc:"how long a new stream waits until NATS has confirmed its subscription" min:"1000000"`
+	PublishTimeout  Duration `env:"PUBLISH_TIMEOUT" doc:"how long a publish waits for NATS" min:"1000000"`
+	InboxPrefix     string   `env:"INBOX_PREFIX" doc:"prefix of our inboxes, for narrow permissions" example:"_INBOX_headgate"`
 }
 
-// SSE is how streams behave. Routes may override what is marked so in docs/configuration.md.
+// SSE is how streams behave.
 type SSE struct {
-	Heartbeat      Duration `env:"HEARTBEAT"`       // longest silence on a stream
-	HeartbeatEvent string   `env:"HEARTBEAT_EVENT"` // send heartbeats as events of this type, instead of comments
-	Retry          Duration `env:"RETRY"`           // reconnection time told to clients
-	RetryJitter    Duration `env:"RETRY_JITTER"`    // random part on top, per client
-	OverloadRetry  Duration `env:"OVERLOAD_RETRY"`  // reconnection time told to clients turned away
-	OverloadJitter Duration `env:"OVERLOAD_JITTER"` // random part on top
-	WriteTimeout   Duration `env:"WRITE_TIMEOUT"`   // a blocked client that takes nothing for so long is ended
-	BufferBytes    Bytes    `env:"BUFFER_BYTES"`    // how far a client may fall behind
-	BufferEvents   int      `env:"BUFFER_EVENTS"`   // the same in events; 0 = no bound
-	BufferAge      Duration `env:"BUFFER_AGE"`      // the same in time; 0 = no bound
-	SlowConsumer   string   `env:"SLOW_CONSUMER"`   // disconnect or drop_oldest, at those bounds
-	MaxEventBytes  Bytes    `env:"MAX_EVENT_BYTES"` // larger messages become a $gap too-large
-	MaxAge         Duration `env:"MAX_AGE"`         // streams end after this long, give or take a tenth; 0 = never
-	Shards         int      `env:"SHARDS"`          // delivery loops; 0 = one per CPU
+	Heartbeat      Duration `env:"HEARTBEAT" doc:"longest silence on a stream; keep it below the idle timeout of every proxy in front" min:"1000000000"`
+	HeartbeatEvent string   `env:"HEARTBEAT_EVENT" doc:"send heartbeats as events of this type, which pages can see; empty = comments" example:"ping"`
+	Retry          Duration `env:"RETRY" doc:"reconnection time told to clients" min:"1000000"`
+	RetryJitter    Duration `env:"RETRY_JITTER" doc:"random part on top, per client"`
+	OverloadRetry  Duration `env:"OVERLOAD_RETRY" doc:"reconnection time told to clients that are turned away" min:"1000000"`
+	OverloadJitter Duration `env:"OVERLOAD_JITTER" doc:"random part on top, per client"`
+	WriteTimeout   Duration `env:"WRITE_TIMEOUT" doc:"a blocked client that takes nothing for so long is ended" min:"100000000"`
+	BufferBytes    Bytes    `env:"BUFFER_BYTES" doc:"how far a client may fall behind" min:"4096"`
+	BufferEvents   int      `env:"BUFFER_EVENTS" doc:"the same in events; 0 = no bound" min:"0"`
+	BufferAge      Duration `env:"BUFFER_AGE" doc:"the same in time; 0 = no bound"`
+	SlowConsumer   string   `env:"SLOW_CONSUMER" doc:"what happens at those bounds: end the stream (a reconnect resumes it), or jump to the present with a $gap" oneof:"disconnect,drop_oldest"`
+	MaxEventBytes  Bytes    `env:"MAX_EVENT_BYTES" doc:"larger messages become a $gap with reason too-large" min:"1"`
+	MaxAge         Duration `env:"MAX_AGE" doc:"streams end after this long, give or take a tenth, and reconnect; 0 = never"`
+	ResumeEvents   int      `env:"RESUME_EVENTS" doc:"core subjects: events kept per subject for clients that come back; 0 = no resume, streams carry no ids" min:"0" max:"1000000"`
+	ResumeAge      Duration `env:"RESUME_AGE" doc:"core subjects: how long they are kept" min:"1"`
+	Shards         int      `env:"SHARDS" doc:"delivery loops; 0 = one per CPU" min:"0" max:"1024"`
 }
 
-// Auth is who may read. jwt is not available yet.
+// Auth is who may read.
 type Auth struct {
-	Mode string `env:"MODE"` // none; must be said, except with -dev
+	Mode string `env:"MODE" doc:"must be said, except with -dev. none = everybody may use every route" oneof:"none" later:"jwt"`
 }
 
 // CORS is the default for routes that say nothing themselves.
 type CORS struct {
-	AllowedOrigins   []string `env:"ALLOWED_ORIGINS"`   // https://app.example, or * without credentials
-	AllowCredentials bool     `env:"ALLOW_CREDENTIALS"` // cookies from other origins
+	AllowedOrigins   []string `env:"ALLOWED_ORIGINS" doc:"origins of the pages that may read: scheme://host[:port], or * for all" example:"https://app.example,http://localhost:5173"`
+	AllowCredentials bool     `env:"ALLOW_CREDENTIALS" doc:"let those pages send cookies; not with *"`
 }
 
 // Limit is how much may be used. 0 switches a limit off.
 type Limit struct {
-	Connections       int     `env:"CONNECTIONS"`         // open streams in this process
-	ConnectionsPerIP  int     `env:"CONNECTIONS_PER_IP"`  // open streams per client address (IPv6: per /64); -1 = 50 when client addresses are known, else off
-	ConnectRate       float64 `env:"CONNECT_RATE"`        // new streams a second per client address; -1 = 5 when client addresses are known, else off
-	ConnectBurst      int     `env:"CONNECT_BURST"`       // how many at once
-	GlobalConnectRate float64 `env:"GLOBAL_CONNECT_RATE"` // new streams a second in this process
-	PublishBytes      Bytes   `env:"PUBLISH_BYTES"`       // body of a publish, where the route sets no max_bytes
-	PublishRate       float64 `env:"PUBLISH_RATE"`        // publishes a second per client address
-	Topics            int     `env:"TOPICS"`              // distinct subjects followed
-	SubjectsPerStream int     `env:"SUBJECTS_PER_STREAM"` // subjects one client may name
-	Addresses         int     `env:"ADDRESSES"`           // client addresses remembered by the limits
+	Connections       int     `env:"CONNECTIONS" doc:"open streams in this process; 0 = no limit" min:"0"`
+	ConnectionsPerIP  int     `env:"CONNECTIONS_PER_IP" doc:"open streams per client address (IPv6: per /64); 0 = no limit, -1 = 50 where HTTP_TRUSTED_PROXIES is set, else no limit" min:"-1"`
+	ConnectRate       float64 `env:"CONNECT_RATE" doc:"new streams a second per client address; 0 = no limit, -1 = 5 where HTTP_TRUSTED_PROXIES is set, else no limit" min:"-1"`
+	ConnectBurst      int     `env:"CONNECT_BURST" doc:"how many of them at once" min:"1"`
+	GlobalConnectRate float64 `env:"GLOBAL_CONNECT_RATE" doc:"new streams a second in this process; 0 = no limit" min:"0"`
+	PublishBytes      Bytes   `env:"PUBLISH_BYTES" doc:"body of a publish, where the route sets no max_bytes" min:"1"`
+	PublishRate       float64 `env:"PUBLISH_RATE" doc:"publishes a second per client address; 0 = no limit" min:"0"`
+	Topics            int     `env:"TOPICS" doc:"distinct subjects followed at once; idle ones make room first" min:"1"`
+	SubjectsPerStream int     `env:"SUBJECTS_PER_STREAM" doc:"subjects that one client may name" min:"1" max:"1024"`
+	Addresses         int     `env:"ADDRESSES" doc:"client addresses that the limits remember" min:"1"`
 }
 
 // Shutdown is the end of the process.
 type Shutdown struct {
-	Drain   Duration `env:"DRAIN"`   // streams are ended spread over this
-	Timeout Duration `env:"TIMEOUT"` // everything is cut after this
+	Drain   Duration `env:"DRAIN" doc:"open streams are ended spread over this"`
+	Timeout Duration `env:"TIMEOUT" doc:"everything that is left is cut after this; more than SHUTDOWN_DRAIN"`
 }
 
 // Log is the log.
 type Log struct {
-	Level  string `env:"LEVEL"`  // debug, info, warn, error
-	Format string `env:"FORMAT"` // json, text, auto = text on a terminal
+	Level  string `env:"LEVEL" doc:"the least important level that is written" oneof:"debug,info,warn,error"`
+	Format string `env:"FORMAT" doc:"auto = text on a terminal, else json" oneof:"auto,json,text"`
 }
 
-// Route is one entry of the routes file, defaults filled in: path to sources, or path to a publish subject.
-type Route struct {
-	Name    string
-	Path    string // of http.ServeMux, without method: /v1/prices/{symbol}
-	Sources []Source
-	Publish *Publish
-
-	AuthRequired     bool              // auth.required, or the default of AUTH_MODE
-	AuthRequiredSaid bool              // whether the route said it
-	Params           map[string]string // path parameter -> pattern, anchored
-	Event            string            // fixed event type, "{subject[n]}", or ""
-	Data             string            // text, json, base64
-	Envelope         string            // none, headgate
-	Headers          []string          // message headers an envelope may show
-	Heartbeat        Duration
-	SlowConsumer     string // disconnect, drop_oldest
-	OnOverload       string // auto, status, retry
-	MaxEventBytes    Bytes
-	MaxStreams       int // limits.connections; 0 = no limit of its own
-	Resume           Resume
-	CORS             CORS
-	UnsafeFirstToken bool
-	Line             int // in the routes file, 0 when it comes from elsewhere
-}
-
-// Source is one source of a route.
-type Source struct {
-	Name    string   // what $gap calls it; default: the route's name, or <route>.<n> from the second on
-	Type    string   // core
-	Subject string   // template; "" when Allow is set
-	Allow   []string // patterns within which clients may name subjects
-}
-
-// Resume is what a quick reconnect gets.
-type Resume struct {
-	Enabled   bool     // ids are sent, Last-Event-ID is honoured
-	MaxEvents int      // core: events kept per subject
-	MaxAge    Duration // core: how long
-}
-
-// Publish makes a route an entrance.
-type Publish struct {
-	Subject  string // template
-	MaxBytes Bytes
-	Headers  []string // request header fields that become NATS headers
-}
+// Per-address limits where a value of -1 leaves the choice to Load and client addresses are known.
+const (
+	defaultConnectionsPerIP = 50
+	defaultConnectRate      = 5
+)
 
 // DefaultConfig is the only place where a default stands.
 func DefaultConfig() Config {
@@ -193,7 +153,7 @@ func DefaultConfig() Config {
 			ConfirmTimeout: 5 * time.Second, PublishTimeout: 5 * time.Second, InboxPrefix: "_INBOX_headgate"},
 		SSE: SSE{Heartbeat: 15 * time.Second, Retry: 2 * time.Second, RetryJitter: time.Second, OverloadRetry: 10 * time.Second,
 			OverloadJitter: 20 * time.Second, WriteTimeout: 10 * time.Second, BufferBytes: 1 << 20, BufferAge: 30 * time.Second,
-			SlowConsumer: "disconnect", MaxEventBytes: 1 << 20},
+			SlowConsumer: "disconnect", MaxEventBytes: 1 << 20, ResumeEvents: 64, ResumeAge: time.Minute},
 		Limit: Limit{ConnectionsPerIP: -1, ConnectRate: -1, ConnectBurst: 20, PublishBytes: 64 << 10, Topics: 100_000,
 			SubjectsPerStream: 32, Addresses: 100_000},
 		Shutdown: Shutdown{Drain: 30 * time.Second, Timeout: 40 * time.Second},
@@ -201,8 +161,29 @@ func DefaultConfig() Config {
 	}
 }
 
+// devConfig is what -dev changes in DefaultConfig: loopback only, console on, nobody is asked who he is.
+func devConfig(c Config) Config {
+	c.Dev = true
+	c.HTTP.Addr, c.Admin.Addr = "127.0.0.1:8080", "127.0.0.1:9090"
+	c.Console = true
+	c.Auth.Mode = "none"
+	return c
+}
+
+// routeDefaults is a route that says nothing: what is built in, then what the environment says.
+func (c Config) routeDefaults() Route {
+	return Route{
+		AuthRequired:  c.Auth.Mode == "jwt",
+		Data:          "text",
+		Envelope:      "none",
+		Heartbeat:     c.SSE.Heartbeat,
+		SlowConsumer:  c.SSE.SlowConsumer,
+		OnOverload:    "auto",
+		MaxEventBytes: c.SSE.MaxEventBytes,
+		Resume:        Resume{Enabled: c.SSE.ResumeEvents > 0, MaxEvents: c.SSE.ResumeEvents, MaxAge: c.SSE.ResumeAge},
+		CORS:          c.CORS,
+	}
+}
+
 // ClientAddressesKnown says whether a client's address can be told from a proxy's, which is what per-address limits need.
 func (c Config) ClientAddressesKnown() bool { return len(c.HTTP.TrustedProxies) > 0 }
-
-// Prefixes parses TrustedProxies. Validate has checked them.
-func (h HTTP) Prefixes() []netip.Prefix { return parsePrefixes(h.TrustedProxies) }

@@ -1,0 +1,222 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"headgate/internal/sse"
+	"headgate/internal/subject"
+)
+
+// reader reads a file; tests pass their own.
+type reader = func(string) ([]byte, error)
+
+// check holds the environment's values against each other and against the files they name, and settles what depends on others.
+func check(c *Config, read reader, r *report) {
+	checkAuth(c, r)
+	checkListeners(c, read, r)
+	checkProxies(c.HTTP.TrustedProxies, r)
+	checkNATS(&c.NATS, read, r)
+	checkOrigins(c.CORS, func(_ int, p Problem) {
+		p.Variable, p.Value = "CORS_ALLOWED_ORIGINS", strings.Join(c.CORS.AllowedOrigins, ",")
+		r.fail(p)
+	})
+	if e := c.SSE.HeartbeatEvent; e != "" && !sse.ValidType(e) {
+		r.fail(Problem{Variable: "SSE_HEARTBEAT_EVENT", Value: e, Message: "not an event type that headgate can send",
+			Expected: eventTypeForm, Example: "SSE_HEARTBEAT_EVENT=ping"})
+	}
+	if c.Shutdown.Timeout < c.Shutdown.Drain {
+		r.fail(Problem{Variable: "SHUTDOWN_TIMEOUT", Value: durationText(c.Shutdown.Timeout),
+			Message: "shorter than SHUTDOWN_DRAIN=" + durationText(c.Shutdown.Drain) + ": streams would be cut before their turn",
+			Example: "SHUTDOWN_TIMEOUT=" + durationText(c.Shutdown.Drain+c.Shutdown.Drain/3)})
+	}
+	checkLimits(c, r)
+}
+
+const eventTypeForm = "1 to 64 bytes without control characters; not open, not error, and no $ in front"
+
+func checkAuth(c *Config, r *report) {
+	if c.Auth.Mode == "" {
+		r.fail(Problem{Variable: "AUTH_MODE", Message: "must be said: headgate does not guess who may read",
+			Expected: "none: everybody who reaches headgate may use every route", Example: "AUTH_MODE=none",
+			Hint: "headgate -dev needs no AUTH_MODE"})
+	}
+}
+
+// checkLimits settles -1: a limit per address is only fair when addresses are those of clients and not of one proxy.
+func checkLimits(c *Config, r *report) {
+	known := c.ClientAddressesKnown()
+	if c.Limit.ConnectionsPerIP == -1 {
+		c.Limit.ConnectionsPerIP = pick(known, defaultConnectionsPerIP, 0)
+	}
+	if c.Limit.ConnectRate == -1 {
+		c.Limit.ConnectRate = pick[float64](known, defaultConnectRate, 0)
+	}
+	if c.Limit.ConnectRate < 0 {
+		r.fail(Problem{Variable: "LIMIT_CONNECT_RATE", Value: strconv.FormatFloat(c.Limit.ConnectRate, 'g', -1, 64),
+			Message: "too small", Expected: "a number, 0 or more; or -1", Example: "LIMIT_CONNECT_RATE=5"})
+	}
+}
+
+func pick[T any](first bool, a, b T) T {
+	if first {
+		return a
+	}
+	return b
+}
+
+func checkListeners(c *Config, read reader, r *report) {
+	if c.HTTP.Addr == c.Admin.Addr && !strings.HasSuffix(c.HTTP.Addr, ":0") {
+		r.fail(Problem{Variable: "ADMIN_ADDR", Value: c.Admin.Addr, Message: "the same address as HTTP_ADDR",
+			Expected: "an address of its own, which the ingress does not publish", Example: "ADMIN_ADDR=:9090"})
+	}
+	if c.Dev && !loopback(c.HTTP.Addr) {
+		r.warn("HTTP_ADDR", "-dev lets everybody read and publish, and "+c.HTTP.Addr+" is open to more than this machine")
+	}
+	checkBasePath(&c.HTTP, r)
+	checkPair("HTTP_TLS_CERT_FILE", c.HTTP.TLSCertFile, "HTTP_TLS_KEY_FILE", c.HTTP.TLSKeyFile, read, r)
+}
+
+// loopback says whether only this machine reaches the address.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+}
+
+func checkAddr(addr string) (string, bool) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "not an address", false
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Sprintf("port %q is not a number from 0 to 65535", port), false
+	} else if strings.ContainsAny(host, "/ ") || strings.Contains(port, "+") {
+		return "not an address", n > 65535
+	}
+	return "", true
+}
+
+// checkBasePath also drops the slash at the end, so that BasePath + path is a path; the root stays "/".
+func checkBasePath(h *HTTP, r *report) {
+	if h.BasePath == "/" {
+		return
+	}
+	given := h.BasePath
+	h.BasePath = strings.TrimSuffix(h.BasePath, "/")
+	segments, problem := parsePath(h.BasePath)
+	if problem == "" && slices.ContainsFunc(segments, segment.wild) {
+		problem = "a placeholder cannot stand here"
+	}
+	if problem != "" {
+		r.fail(Problem{Variable: "HTTP_BASE_PATH", Value: given, Message: problem, Expected: "/, or a path that begins with it",
+			Example: "HTTP_BASE_PATH=/edge"})
+	}
+}
+
+// checkPair wants both or none of a certificate and its key, and that they belong together.
+func checkPair(certVar, certFile, keyVar, keyFile string, read reader, r *report) {
+	if (certFile == "") != (keyFile == "") {
+		given, missing := certVar, keyVar
+		if certFile == "" {
+			given, missing = keyVar, certVar
+		}
+		r.fail(Problem{Variable: missing, Message: "missing, while " + given + " is given",
+			Example: missing + "=" + pick(missing == keyVar, "/tls/tls.key", "/tls/tls.crt")})
+		return
+	}
+	if certFile == "" {
+		return
+	}
+	cert, certOK := readable(certVar, certFile, read, r)
+	key, keyOK := readable(keyVar, keyFile, read, r)
+	if !certOK || !keyOK {
+		return
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		r.fail(Problem{Variable: certVar, Value: certFile, Message: "cannot be used with " + keyVar + "=" + quoteShort(keyFile) + ": " + err.Error(),
+			Expected: "a PEM certificate chain, the server's own certificate first, and the PEM key that belongs to it"})
+	}
+}
+
+// readable reads a file that a variable names; "" is no file.
+func readable(variable, file string, read reader, r *report) ([]byte, bool) {
+	if file == "" {
+		return nil, false
+	}
+	data, err := read(file)
+	if err != nil {
+		r.fail(unreadable(variable, file, err))
+		return nil, false
+	}
+	return data, true
+}
+
+func checkNATS(n *NATS, read reader, r *report) {
+	checkServers(n, r)
+	checkCredentials(n, read, r)
+	checkPair("NATS_TLS_CERT_FILE", n.TLSCertFile, "NATS_TLS_KEY_FILE", n.TLSKeyFile, read, r)
+	if pem, ok := readable("NATS_TLS_CA_FILE", n.TLSCAFile, read, r); ok && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		r.fail(Problem{Variable: "NATS_TLS_CA_FILE", Value: n.TLSCAFile, Message: "holds no certificate", Expected: "a file of PEM certificates"})
+	}
+	if err := subject.ValidLiteral(n.InboxPrefix); err != nil {
+		r.fail(Problem{Variable: "NATS_INBOX_PREFIX", Value: n.InboxPrefix, Message: err.Error(),
+			Expected: "a subject without wildcards", Example: "NATS_INBOX_PREFIX=_INBOX_headgate"})
+	}
+}
+
+func checkServers(n *NATS, r *report) {
+	schemes := []string{"nats", "tls", "ws", "wss"}
+	servers := splitList(n.URL)
+	for _, s := range servers {
+		full := s
+		if !strings.Contains(s, "://") {
+			full = "nats://" + s
+		}
+		u, err := url.Parse(full)
+		p := Problem{Variable: "NATS_URL", Value: maskURLs(n.URL), Example: "NATS_URL=nats://nats-0:4222,nats://nats-1:4222",
+			Expected: "servers, comma separated: host:port, or with nats://, tls://, ws:// or wss:// in front"}
+		switch {
+		case err != nil || u.Hostname() == "":
+			p.Message = "not a server"
+		case !slices.Contains(schemes, u.Scheme):
+			p.Message, p.Hint = "scheme "+strconv.Quote(u.Scheme)+" is not one of NATS", nearestHint(u.Scheme, schemes)
+		default:
+			continue
+		}
+		r.fail(p)
+		return
+	}
+	if len(servers) == 0 {
+		r.fail(Problem{Variable: "NATS_URL", Value: n.URL, Message: "names no server", Example: "NATS_URL=nats://nats:4222"})
+	}
+}
+
+// checkCredentials allows one way to say who headgate is.
+func checkCredentials(n *NATS, read reader, r *report) {
+	var kinds []string
+	add := func(given bool, what string) {
+		if given {
+			kinds = append(kinds, what)
+		}
+	}
+	add(n.CredsFile != "", "NATS_CREDS_FILE")
+	add(n.NkeyFile != "", "NATS_NKEY_FILE")
+	add(n.User != "", "NATS_USER")
+	add(n.Token != "" || n.TokenFile != "", "NATS_TOKEN")
+	add(strings.Contains(n.URL, "@"), "a user in NATS_URL")
+	if len(kinds) > 1 {
+		r.fail(Problem{Variable: kinds[0], Message: "given together with " + orList(kinds[1:]), Expected: "one kind of credentials",
+			Hint: "drop all but one"})
+	}
+	if n.User == "" && (n.Password != "" || n.PasswordFile != "") {
+		r.fail(Problem{Variable: "NATS_PASSWORD", Message: "given without NATS_USER", Example: "NATS_USER=headgate"})
+	}
+	readable("NATS_CREDS_FILE", n.CredsFile, read, r)
+	readable("NATS_NKEY_FILE", n.NkeyFile, read, r)
+}

@@ -1,0 +1,276 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"headgate/internal/sse"
+	"headgate/internal/subject"
+)
+
+// checkRoute holds one route against what can be said about it alone. segments is nil when its path is wrong.
+func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment) {
+	y1 := &y.v
+	if y1.Source.said() && len(y1.Sources) > 0 {
+		b.d.fail(y1.Source.at, Problem{Message: "source and sources in one route", Hint: "put all of them into sources"})
+	}
+	if len(route.Sources) == 0 && route.Publish == nil {
+		b.d.fail(y.at, Problem{Message: "the route has neither a source nor publish", Example: `source: {type: core, subject: "prices.{symbol}"}`})
+	}
+	used := map[string]bool{}
+	templates := b.checkSources(route, y1, segments, used)
+	b.checkPublish(route, y1, segments, used)
+	b.checkParams(route, y1, segments, used)
+	b.checkEvent(y1, templates)
+	b.checkAuth(route, y1)
+	b.checkShared(route, &y1.sharedYAML)
+	if len(y1.Headers) > 0 && route.Envelope == "none" {
+		b.d.fail(y1.Headers[0].at, Problem{Message: "headers: only an envelope can show them", Hint: "add envelope: headgate"})
+	}
+}
+
+// checkSources checks the sources and gives the patterns of their subjects, for the rules about tokens.
+func (b *builder) checkSources(route *Route, y *routeYAML, segments []segment, used map[string]bool) []string {
+	list := y.Sources
+	if y.Source.said() {
+		list = append([]val[sourceYAML]{y.Source}, list...)
+	}
+	var patterns []string
+	allow := 0
+	for i := range list {
+		s := &list[i].v
+		if s.Name.said() && !routeName.MatchString(s.Name.v) {
+			b.d.fail(s.Name.at, Problem{Message: "name: " + quoteShort(s.Name.v) + " cannot be a source's name", Expected: routeNameForm, Hint: nameHint(s.Name.v)})
+		}
+		for _, o := range route.Sources[:i] {
+			if o.Name == route.Sources[i].Name {
+				b.d.fail(list[i].at, Problem{Message: "two sources of the route are called " + o.Name, Hint: "give one of them another name"})
+			}
+		}
+		if s.Type.said() && s.Type.v != "core" {
+			for _, x := range []val[string]{s.Subject, s.Key} {
+				if t, err := subject.ParseTemplate(x.v); err == nil {
+					for _, name := range t.Placeholders() {
+						used[name] = true
+					}
+				}
+			}
+			continue
+		}
+		patterns = append(patterns, b.checkCore(&list[i], route, segments, used)...)
+		if len(s.Allow) > 0 {
+			allow++
+		}
+	}
+	if allow > 1 {
+		b.d.fail(list[len(list)-1].at, Problem{Message: "several sources with allow: clients could not say which one they mean", Hint: "put all patterns into one allow"})
+	}
+	return patterns
+}
+
+// checkCore checks a source of type core: one of subject and allow.
+func (b *builder) checkCore(source *val[sourceYAML], route *Route, segments []segment, used map[string]bool) (patterns []string) {
+	s := &source.v
+	for _, x := range []struct {
+		name string
+		val  val[string]
+		kind string
+	}{{"stream", s.Stream, "stream"}, {"bucket", s.Bucket, "kv"}, {"key", s.Key, "kv"}} {
+		if x.val.said() && s.Type.said() {
+			b.d.fail(x.val.at, Problem{Message: x.name + " does not belong to type: core", Hint: "it belongs to type: " + x.kind + ", which is not supported yet"})
+		}
+	}
+	switch {
+	case s.Subject.said() && len(s.Allow) > 0:
+		b.d.fail(source.at, Problem{Message: "subject and allow in one source", Hint: "subject: the route names the subject; allow: clients name it"})
+	case !s.Subject.said() && len(s.Allow) == 0 && s.Type.said():
+		b.d.fail(source.at, Problem{Message: "the source has neither subject nor allow", Example: `{type: core, subject: "prices.{symbol}"} or {type: core, allow: ["feed.>"]}`})
+	}
+	if s.Subject.said() {
+		if t, ok := b.template(s.Subject, "subject", route, segments, used); ok {
+			patterns = append(patterns, t.Pattern())
+		}
+	}
+	for _, a := range s.Allow {
+		if !a.said() {
+			continue
+		}
+		if strings.ContainsAny(a.v, "{}") {
+			b.d.fail(a.at, Problem{Message: notYet("a placeholder in allow")})
+		} else if message := patternProblem(a.v, route.UnsafeFirstToken); message != "" {
+			b.d.fail(a.at, Problem{Message: "allow: " + message, Hint: firstTokenHint(message)})
+		} else {
+			patterns = append(patterns, a.v)
+		}
+	}
+	return patterns
+}
+
+func firstTokenHint(message string) string {
+	if strings.Contains(message, "first token") {
+		return "write the first token out, or say unsafe_first_token: true for the route"
+	}
+	return ""
+}
+
+// template checks a subject with placeholders and remembers which parameters of the path it uses.
+func (b *builder) template(text val[string], what string, route *Route, segments []segment, used map[string]bool) (subject.Template, bool) {
+	fail := func(p Problem) (subject.Template, bool) {
+		p.Message = what + ": " + p.Message
+		b.d.fail(text.at, p)
+		return subject.Template{}, false
+	}
+	t, err := subject.ParseTemplate(text.v)
+	if err != nil {
+		return fail(Problem{Message: err.Error()})
+	}
+	if subject.Internal(text.v) {
+		return fail(Problem{Message: patternProblem(t.Pattern(), true)})
+	}
+	ok := true
+	if !t.LiteralFirst() && !route.UnsafeFirstToken {
+		message := fmt.Sprintf("subject %q: the first token is not literal, so a request could reach every subject", text.v)
+		fail(Problem{Message: message, Hint: firstTokenHint(message)})
+		ok = false
+	}
+	for _, name := range t.Placeholders() {
+		used[name] = true
+		switch {
+		case strings.HasPrefix(name, "claims."):
+			fail(Problem{Message: notYet("the placeholder {" + name + "}")})
+			ok = false
+		case segments != nil && !hasParam(segments, name):
+			fail(Problem{Message: fmt.Sprintf("{%s} is not a placeholder of the path %s", name, route.Path), Hint: nearestHint(name, paramNames(segments))})
+			ok = false
+		}
+	}
+	return t, ok
+}
+
+func hasParam(segments []segment, name string) bool { return slices.Contains(paramNames(segments), name) }
+
+func paramNames(segments []segment) []string {
+	var names []string
+	for _, s := range segments {
+		if s.wild() {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+// checkPublish checks the entrance: a literal subject, and header fields that cannot harm NATS or give away who the client is.
+func (b *builder) checkPublish(route *Route, y *routeYAML, segments []segment, used map[string]bool) {
+	if !y.Publish.said() {
+		return
+	}
+	s := y.Publish.v.Subject
+	if s.said() {
+		if strings.ContainsAny(s.v, "*>") {
+			b.d.fail(s.at, Problem{Message: "publish.subject: a message has one subject, without wildcards"})
+		} else {
+			b.template(s, "publish.subject", route, segments, used)
+		}
+	}
+	for _, h := range y.Publish.v.Headers {
+		if message := relayable(h.v); h.said() && message != "" {
+			b.d.fail(h.at, Problem{Message: "publish.headers: " + quoteShort(h.v) + " " + message})
+		}
+	}
+	if b.c.Auth.Mode == "none" && !b.c.Dev && (!route.AuthRequiredSaid || route.AuthRequired) {
+		b.d.fail(y.Publish.at, Problem{Message: "with AUTH_MODE=none everybody could publish here",
+			Hint: "if that is meant, the route itself must say: auth: {required: false}"})
+	}
+}
+
+// headerName is a token of RFC 9110, section 5.6.2.
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+
+// private header fields, and those that mean something to the connection only (RFC 9110, section 7.6.1).
+var unrelayed = []string{"authorization", "proxy-authorization", "cookie", "host", "connection", "keep-alive", "te", "trailer",
+	"transfer-encoding", "upgrade", "content-length"}
+
+// relayable says why a request header field cannot become a message header; "" is no reason.
+func relayable(name string) string {
+	low := strings.ToLower(name)
+	switch {
+	case !headerName.MatchString(name):
+		return "is not a header name"
+	case slices.Contains(unrelayed, low):
+		return "must not leave the request"
+	case strings.HasPrefix(low, "nats-") && low != "nats-msg-id":
+		return "is an order to NATS (it could delete a whole stream); of those only Nats-Msg-Id is allowed"
+	}
+	return ""
+}
+
+// checkParams checks the patterns of the path's placeholders, and makes them whole-value ones.
+func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment, used map[string]bool) {
+	for _, name := range slices.Sorted(maps.Keys(y.Params)) {
+		p := y.Params[name].Pattern
+		if !p.said() {
+			continue
+		}
+		if segments != nil && !hasParam(segments, name) {
+			b.d.fail(p.at, Problem{Message: fmt.Sprintf("params: {%s} is not a placeholder of the path %s", name, route.Path),
+				Hint: nearestHint(name, paramNames(segments))})
+		}
+		if _, err := regexp.Compile(p.v); err != nil {
+			b.d.fail(p.at, Problem{Message: "params." + name + ".pattern: " + strings.TrimPrefix(err.Error(), "error parsing regexp: "),
+				Expected: "a regular expression of RE2 (https://github.com/google/re2/wiki/Syntax)"})
+			continue
+		}
+		if route.Params == nil {
+			route.Params = map[string]string{}
+		}
+		route.Params[name] = "^(?:" + p.v + ")$"
+	}
+	for _, name := range paramNames(segments) {
+		if !used[name] && y.Path.said() && len(route.Sources) > 0 && y.Auth.Require == nil {
+			b.d.r.warn(fmt.Sprintf("%s:%d:%d", b.d.file, y.Path.at.line, y.Path.at.column), "no subject uses the placeholder {"+name+"}: every value gets the same events")
+		}
+	}
+}
+
+var subjectToken = regexp.MustCompile(`^\{subject\[([0-9]{1,3})\]\}$`)
+
+// checkEvent checks a fixed type, or that every source's subjects have the token that names it.
+func (b *builder) checkEvent(y *routeYAML, patterns []string) {
+	e := y.Event.Type
+	if !e.said() {
+		return
+	}
+	m := subjectToken.FindStringSubmatch(e.v)
+	if m == nil {
+		if strings.ContainsAny(e.v, "{}") {
+			b.d.fail(e.at, Problem{Message: "event.type: " + quoteShort(e.v) + " is not understood", Expected: "a fixed type, or {subject[n]} alone", Example: `"{subject[2]}"`})
+		} else if !sse.ValidType(e.v) {
+			b.d.fail(e.at, Problem{Message: "event.type: " + quoteShort(e.v) + " cannot be an event's type", Expected: eventTypeForm})
+		}
+		return
+	}
+	n, _ := strconv.Atoi(m[1])
+	for _, p := range patterns {
+		if tokens := strings.Count(p, ".") + 1; !strings.HasSuffix(p, ">") && n >= tokens {
+			b.d.fail(e.at, Problem{Message: fmt.Sprintf("event.type: there is no token %d in %s", n, p), Expected: fmt.Sprintf("{subject[0]} to {subject[%d]}", tokens-1)})
+			return
+		}
+	}
+}
+
+// checkAuth refuses routes that demand identities while there are none.
+func (b *builder) checkAuth(route *Route, y *routeYAML) {
+	if b.c.Auth.Mode != "none" || !route.AuthRequired {
+		return
+	}
+	if at := y.Auth.Required.at; at.line > 0 {
+		b.d.fail(at, needsIdentity)
+	}
+}
+
+var needsIdentity = Problem{Message: "auth.required: true, but with AUTH_MODE=none nobody can say who he is",
+	Hint: "say auth: {required: false} if everybody may use the route"}

@@ -1,0 +1,39 @@
+package config
+
+// checkDefaults checks what the file's defaults say, so that a mistake there shows once and not at every route.
+func (b *builder) checkDefaults() {
+	route := b.c.routeDefaults()
+	b.shared(&route, &b.defaults)
+	b.checkShared(&route, &b.defaults)
+	if at := b.defaults.Auth.Required.at; at.line > 0 && route.AuthRequired && b.c.Auth.Mode == "none" {
+		b.d.fail(at, needsIdentity)
+	}
+}
+
+// checkShared checks what y says of the fields that routes and defaults have in common, where it depends on more than one of
+// them. route has the values that result.
+func (b *builder) checkShared(route *Route, y *sharedYAML) {
+	if y.CORS.Origins != nil || y.CORS.Credentials.said() {
+		checkOrigins(route.CORS, func(i int, p Problem) {
+			at := y.CORS.Credentials.at
+			if i < len(y.CORS.Origins) {
+				at = y.CORS.Origins[i].at
+			}
+			if at.line > 0 {
+				p.Message = "cors.origins: " + p.Message
+				b.d.fail(at, p)
+			}
+		})
+	}
+	for _, h := range y.Headers {
+		if h.said() && !headerName.MatchString(h.v) {
+			b.d.fail(h.at, Problem{Message: "headers: " + quoteShort(h.v) + " is not a header name"})
+		}
+	}
+	if y.Resume.Enabled.v && route.Resume.MaxEvents == 0 {
+		b.d.fail(y.Resume.Enabled.at, Problem{Message: "resume is on, but no events are kept", Hint: "set resume.max_events, since SSE_RESUME_EVENTS is 0"})
+	}
+	if y.Resume.MaxAge.said() && route.Resume.MaxEvents == 0 {
+		b.d.fail(y.Resume.MaxAge.at, Problem{Message: "max_age without events that are kept", Hint: "set resume.max_events, since SSE_RESUME_EVENTS is 0"})
+	}
+}

@@ -1,0 +1,195 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+)
+
+// routesFile is the routes file as it is written. The tags describe it once: for the decoder, for its hints, and for the
+// reference in docs/configuration.md. later marks what parses and refuses the start until a later version does it.
+type routesFile struct {
+	Version  val[int]         `yaml:"version" doc:"version of this format" required:"true" example:"1"`
+	Defaults sharedYAML       `yaml:"defaults" doc:"what routes get that do not say it themselves"`
+	Routes   []val[routeYAML] `yaml:"routes" doc:"the routes" required:"true" example:"[{name: …, path: …, source: …}]"`
+}
+
+// sharedYAML are the fields that a route has and defaults may set.
+type sharedYAML struct {
+	Auth          authYAML      `yaml:"auth" doc:"who may use the route"`
+	Data          val[string]   `yaml:"data" doc:"what a message's payload is: text, JSON that is checked, or bytes sent as base64" oneof:"text,json,base64" def:"text"`
+	Envelope      val[string]   `yaml:"envelope" doc:"headgate = data is a JSON object of subject, time, id, headers and data" oneof:"none,headgate" later:"cloudevents" def:"none"`
+	Headers       []val[string] `yaml:"headers" doc:"message headers that the envelope may show" example:"[Content-Type]"`
+	Heartbeat     val[Duration] `yaml:"heartbeat" doc:"longest silence on a stream" def:"SSE_HEARTBEAT" min:"1000000000" example:"15s"`
+	SlowConsumer  val[string]   `yaml:"slow_consumer" doc:"what happens to a client that falls too far behind" oneof:"disconnect,drop_oldest" def:"SSE_SLOW_CONSUMER"`
+	OnOverload    val[string]   `yaml:"on_overload" doc:"how clients are turned away: with a status, with a 200 that makes EventSource retry, or auto = retry for those that accept text/event-stream" oneof:"auto,status,retry" def:"auto"`
+	MaxEventBytes val[Bytes]    `yaml:"max_event_bytes" doc:"larger messages become a $gap" def:"SSE_MAX_EVENT_BYTES" min:"1" example:"256KiB"`
+	Limits        limitsYAML    `yaml:"limits" doc:"how much the route may be used"`
+	Resume        resumeYAML    `yaml:"resume" doc:"what clients get that come back with a Last-Event-ID; off = nothing, and streams carry no ids"`
+	CORS          corsYAML      `yaml:"cors" doc:"pages of other origins"`
+}
+
+// routeYAML is one route.
+type routeYAML struct {
+	Name       val[string]          `yaml:"name" doc:"name in logs, metrics and $ready: lower case letters, digits, - and _" required:"true" example:"prices"`
+	Path       val[string]          `yaml:"path" doc:"path of the URL, with placeholders for whole segments" required:"true" example:"/v1/prices/{symbol}"`
+	Source     val[sourceYAML]      `yaml:"source" doc:"where the events come from" example:"{type: core, subject: \"prices.{symbol}\"}"`
+	Sources    []val[sourceYAML]    `yaml:"sources" doc:"the same for several sources on one stream"`
+	Publish    val[publishYAML]     `yaml:"publish" doc:"POST on the path publishes"`
+	Params     map[string]paramYAML `yaml:"params" doc:"what the placeholders of the path may be" example:"{symbol: {pattern: \"[A-Z]{1,6}\"}}"`
+	Event      eventYAML            `yaml:"event" doc:"type of the events; a message's Sse-Event header goes first"`
+	Snapshot   snapshotYAML         `yaml:"snapshot" doc:"current state before live events" later:"snapshot"`
+	End        endYAML              `yaml:"end" doc:"streams that end by themselves" later:"end"`
+	sharedYAML `yaml:",inline"`
+
+	UnsafeFirstToken val[bool] `yaml:"unsafe_first_token" doc:"let the first token of a subject be a placeholder or a wildcard: clients may then reach every subject" def:"false"`
+}
+
+type sourceYAML struct {
+	Name    val[string]   `yaml:"name" doc:"what $gap calls it" def:"the route's name, then <route>.2, …"`
+	Type    val[string]   `yaml:"type" doc:"core = live messages of NATS" required:"true" oneof:"core" later:"stream,kv" example:"core"`
+	Subject val[string]   `yaml:"subject" doc:"subject or pattern; {placeholders} of the path stand for whole tokens" example:"prices.{symbol}"`
+	Allow   []val[string] `yaml:"allow" doc:"instead of subject: clients name subjects inside these patterns, ?subject=feed.eu.>" example:"[\"feed.>\"]"`
+	Stream  val[string]   `yaml:"stream" doc:"type stream: its name" hidden:"true"`
+	Bucket  val[string]   `yaml:"bucket" doc:"type kv: its name" hidden:"true"`
+	Key     val[string]   `yaml:"key" doc:"type kv: key or pattern" hidden:"true"`
+}
+
+type publishYAML struct {
+	Subject  val[string]   `yaml:"subject" doc:"subject without wildcards; {placeholders} of the path stand for whole tokens" required:"true" example:"\"users.{user}.notify.web\""`
+	MaxBytes val[Bytes]    `yaml:"max_bytes" doc:"largest body" def:"LIMIT_PUBLISH_BYTES" min:"1" example:"64KiB"`
+	Headers  []val[string] `yaml:"headers" doc:"request header fields that become message headers" example:"[Content-Type]"`
+}
+
+type authYAML struct {
+	Required val[bool] `yaml:"required" doc:"whether clients must say who they are; a route that publishes says false while there are no identities" def:"AUTH_MODE is not none"`
+	Require  any       `yaml:"require" doc:"what their claims must say" later:"auth.require"`
+}
+
+type paramYAML struct {
+	Pattern val[string] `yaml:"pattern" doc:"regular expression (RE2) for the whole value" required:"true" example:"\"[A-Z]{1,6}\""`
+}
+
+type eventYAML struct {
+	Type val[string] `yaml:"type" doc:"a fixed type, or {subject[n]} = token n of the message's subject, from 0" example:"price"`
+}
+
+type limitsYAML struct {
+	Connections        val[int]     `yaml:"connections" doc:"open streams on the route, in this process; 0 = no limit" min:"0" def:"0"`
+	ConnectionsPerUser val[int]     `yaml:"connections_per_user" doc:"open streams per user" min:"0" later:"limits.connections_per_user"`
+	EventsPerSecond    val[float64] `yaml:"events_per_second" doc:"events a second and stream" min:"0" later:"limits.events_per_second"`
+	BytesPerSecond     val[Bytes]   `yaml:"bytes_per_second" doc:"bytes a second and stream" later:"limits.bytes_per_second"`
+}
+
+type resumeYAML struct {
+	Enabled   val[bool]     `yaml:"enabled" doc:"false is the same as resume: off" def:"true"`
+	MaxEvents val[int]      `yaml:"max_events" doc:"core: events kept per subject" def:"SSE_RESUME_EVENTS" min:"1" max:"1000000" example:"64"`
+	MaxAge    val[Duration] `yaml:"max_age" doc:"core: how long they are kept" def:"SSE_RESUME_AGE" min:"1" example:"1m"`
+	OnGap     val[string]   `yaml:"on_gap" doc:"what follows a hole: an event that says so" oneof:"event" later:"snapshot" def:"event"`
+}
+
+// scalar reads resume: off, and its counterpart on.
+func (y *resumeYAML) scalar(_ *decoder, text string, at pos) bool {
+	switch text {
+	case "off", "false":
+		y.Enabled = val[bool]{false, at}
+	case "on", "true":
+		y.Enabled = val[bool]{true, at}
+	default:
+		return false
+	}
+	return true
+}
+
+type corsYAML struct {
+	Origins     []val[string] `yaml:"origins" doc:"origins of the pages that may read, or [\"*\"] for all" def:"CORS_ALLOWED_ORIGINS" example:"[\"https://app.example\"]"`
+	Credentials val[bool]     `yaml:"credentials" doc:"let those pages send cookies; not with *" def:"CORS_ALLOW_CREDENTIALS"`
+}
+
+type snapshotYAML struct {
+	Mode  val[string]   `yaml:"mode" doc:"which messages" oneof:"last_per_subject,last,all,since"`
+	Since val[Duration] `yaml:"since" doc:"mode since: how far back"`
+}
+
+type endYAML struct {
+	When endWhenYAML `yaml:"when" doc:"the message that ends the stream"`
+}
+
+type endWhenYAML struct {
+	Field val[string] `yaml:"field" doc:"field of the JSON payload"`
+	In    []val[any]  `yaml:"in" doc:"its values"`
+}
+
+// fieldAliases are names that people write for ours, in the mapping where ours stands.
+var fieldAliases = map[string]string{
+	"subject": "source: {type: core, subject: …}", "subjects": "sources: [{type: core, subject: …}, …]", "url": "path",
+	"event_type": "event: {type: …}", "slow_consumer_policy": "slow_consumer", "origin": "origins: […]",
+	"allowed_origins": "origins: […]", "allow_credentials": "credentials", "max_connections": "connections", "kind": "type",
+	"allow_subjects": "allow: […]", "route": "routes",
+}
+
+// member is one field of a mapping, as its tags describe it.
+type member struct {
+	name        string
+	doc         string
+	example     string
+	def         string // the default, in words or as a variable
+	later       string // what it is for, when this version does not do it
+	oneOf       []string
+	laterValues []string
+	min, max    string
+	required    bool
+	hidden      bool
+	index       []int
+	typ         reflect.Type
+}
+
+// members lists the fields of a struct of this file, those of embedded structs in their place.
+func members(t reflect.Type) []member {
+	var list []member
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			for _, m := range members(f.Type) {
+				m.index = append([]int{i}, m.index...)
+				list = append(list, m)
+			}
+			continue
+		}
+		m := member{name: f.Tag.Get("yaml"), doc: f.Tag.Get("doc"), example: f.Tag.Get("example"), def: f.Tag.Get("def"),
+			oneOf: splitList(f.Tag.Get("oneof")), min: f.Tag.Get("min"), max: f.Tag.Get("max"),
+			required: f.Tag.Get("required") == "true", hidden: f.Tag.Get("hidden") == "true", index: []int{i}, typ: f.Type}
+		if later := f.Tag.Get("later"); len(m.oneOf) > 0 {
+			m.laterValues = splitList(later)
+		} else {
+			m.later = later
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// inner is the type of the value itself: without val, and of the entries of a list or mapping.
+func (m member) inner() reflect.Type { return innerType(m.typ) }
+
+func innerType(t reflect.Type) reflect.Type {
+	switch {
+	case t.Kind() == reflect.Slice || t.Kind() == reflect.Map:
+		return innerType(t.Elem())
+	case t.Kind() == reflect.Struct && t.Implements(reflect.TypeFor[interface{ isVal() }]()):
+		return innerType(t.Field(0).Type)
+	}
+	return t
+}
+
+func (v val[T]) isVal() {}
+
+// shapeOf is what a mapping looks like, in one line.
+func shapeOf(list []member) string {
+	var names []string
+	for _, m := range list {
+		if !m.hidden && m.later == "" {
+			names = append(names, m.name+": …")
+		}
+	}
+	return "{" + strings.Join(names, ", ") + "}"
+}

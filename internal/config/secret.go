@@ -1,0 +1,96 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// mask stands for a secret wherever one would be printed.
+const mask = "***"
+
+var userInfo = regexp.MustCompile(`(//|^|,)[^/@,\s]*@`)
+
+// maskURLs hides user, password and token in a list of NATS URLs.
+func maskURLs(text string) string { return userInfo.ReplaceAllString(text, "${1}"+mask+"@") }
+
+// readSecrets takes the secrets that stand in files. The value and the file of one secret exclude each other.
+func readSecrets(c *Config, read func(string) ([]byte, error), r *report) {
+	one := func(name, file string, value *string) {
+		if file == "" {
+			return
+		}
+		if *value != "" {
+			r.fail(Problem{Variable: name, Message: "given together with " + name + "_FILE",
+				Hint: "keep the file and drop " + name + ": files do not show up in process listings"})
+			return
+		}
+		text, err := readSecret(file, read)
+		if err != nil {
+			r.fail(unreadable(name+"_FILE", file, err))
+			return
+		}
+		*value = text
+	}
+	one("NATS_PASSWORD", c.NATS.PasswordFile, &c.NATS.Password)
+	one("NATS_TOKEN", c.NATS.TokenFile, &c.NATS.Token)
+}
+
+var errEmpty = errors.New("the file is empty")
+
+// readSecret reads a file and drops the white space round its content: editors and echo leave a line end.
+func readSecret(file string, read func(string) ([]byte, error)) (string, error) {
+	data, err := read(file)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSpace(string(data))
+	if text == "" {
+		return "", errEmpty
+	}
+	return text, nil
+}
+
+// unreadable is the problem of a file that cannot be read. A value that does not look like a path is not shown: it may be the
+// secret itself, given to the variable that wants a path.
+func unreadable(variable, file string, err error) Problem {
+	p := Problem{Variable: variable, Value: file, Expected: "the path of a file that this process may read"}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	p.Message = "cannot be read: " + err.Error()
+	switch {
+	case errors.Is(err, errEmpty):
+		p.Message, p.Hint = err.Error(), "write the value into it, without quotes"
+	case errors.Is(err, fs.ErrNotExist):
+		p.Hint = "in Kubernetes, look whether the volume is mounted and the key of the Secret or ConfigMap is called like that"
+	case errors.Is(err, fs.ErrPermission):
+		p.Hint = "headgate's image runs as user 65532: set the volume's defaultMode to 0440 and fsGroup to 65532"
+	}
+	if !strings.HasPrefix(file, "/") && !strings.HasPrefix(file, ".") {
+		p.Value = mask
+		p.Hint = "the value is not shown, because it is no absolute path and may be a secret; start a path with / or ./"
+	}
+	return p
+}
+
+// ReadPassword gives the password as it is now: PasswordFile is read again, so that a rotated secret needs no restart. On an
+// error the password is the one that Load saw. Safe for concurrent use; call it at every connect.
+func (n NATS) ReadPassword() (string, error) { return reread(n.PasswordFile, n.Password) }
+
+// ReadToken is ReadPassword for the token.
+func (n NATS) ReadToken() (string, error) { return reread(n.TokenFile, n.Token) }
+
+func reread(file, last string) (string, error) {
+	if file == "" {
+		return last, nil
+	}
+	text, err := readSecret(file, os.ReadFile)
+	if err != nil {
+		return last, err
+	}
+	return text, nil
+}
