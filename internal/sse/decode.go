@@ -138,7 +138,7 @@ func (d *Decoder) readLine() error {
 				continue
 			}
 		}
-		end := bytes.IndexAny(b, "\r\n")
+		end := lineEnd(b)
 		if end < 0 {
 			d.line = append(d.line, b...)
 			d.discard(len(b))
@@ -156,6 +156,18 @@ func (d *Decoder) readLine() error {
 	}
 	d.line = toValidUTF8(d.line)
 	return nil
+}
+
+// lineEnd is the place of the first CR or LF, or -1.
+func lineEnd(b []byte) int {
+	lf := bytes.IndexByte(b, '\n')
+	if lf >= 0 {
+		b = b[:lf]
+	}
+	if cr := bytes.IndexByte(b, '\r'); cr >= 0 {
+		return cr
+	}
+	return lf
 }
 
 // discard drops bytes that have been peeked, which cannot fail.

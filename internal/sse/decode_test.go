@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // decodeAll returns all blocks of a stream.
@@ -126,7 +127,7 @@ func TestDecoder_DoesNotWaitBehindCR(t *testing.T) {
 		if e.Data != "a" {
 			t.Fatalf("got %+v", e)
 		}
-	case <-t.Context().Done():
+	case <-time.After(5 * time.Second):
 		t.Fatal("no event")
 	}
 }
