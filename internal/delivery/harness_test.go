@@ -230,3 +230,11 @@ func (s *stream) raw(want string) string {
 	}
 	return got.String()
 }
+
+func dial(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, 10*time.Second) }
+
+// readResponse reads the head of a response.
+func readResponse(conn net.Conn) (*http.Response, error) {
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	return http.ReadResponse(bufio.NewReader(conn), nil)
+}

@@ -12,6 +12,7 @@ type joining struct {
 	client Client
 	fd     int32
 	writer *writer
+	since  int64 // when it was first held back; 0 = never
 }
 
 // join takes a client in: its slot, its group, and its first bytes in one send: head, retry, $ready, $gap.
@@ -19,6 +20,9 @@ func (s *shard) join(j *joining) {
 	c := &j.client
 	chunked := j.writer == nil
 	g := s.groups.byKey[groupKey{c.Key, chunked}]
+	if g != nil && s.ahead(g, c.From) && s.holdBack(j) {
+		return
+	}
 	if g == nil {
 		g = s.groups.create(c, chunked, &s.mail)
 		s.stats.metrics.groups.Inc()
@@ -41,6 +45,43 @@ func (s *shard) join(j *joining) {
 	}
 	s.plan(i, sl, g, c.Lifetime)
 	s.start(i, sl, g, c)
+}
+
+// ahead says whether a client has already been given, elsewhere, what this shard's group has not got to yet: a reconnect can be
+// quicker than a shard. If the group was now sent what it has, that client would get it twice.
+func (s *shard) ahead(g *group, asked cursor.Position) bool {
+	if !beyond(asked, g.head()) {
+		return false
+	}
+	if g.log.pending() {
+		g.log.seal(&s.buffers, g.chunked, s.now)
+	}
+	return beyond(asked, g.head())
+}
+
+func beyond(asked, head cursor.Position) bool {
+	for i := range min(len(asked), len(head)) {
+		if asked[i].Seq != cursor.Live && asked[i].Seq > head[i].Seq {
+			return true
+		}
+	}
+	return false
+}
+
+// holdPatience is how long a client waits at most for its shard to get where it has been. What it is ahead of has been pushed or is
+// being pushed, so this is a matter of milliseconds; a position that is never reached is lowered to the head.
+const holdPatience = time.Second
+
+// holdBack keeps the client waiting until the next mail, and says whether it may wait any longer.
+func (s *shard) holdBack(j *joining) bool {
+	if j.since == 0 {
+		j.since = s.now
+	}
+	if s.stopping || s.now-j.since > int64(holdPatience) {
+		return false
+	}
+	s.held = append(s.held, j)
+	return true
 }
 
 // start sends what every stream begins with, and begins to read if the client has a position.

@@ -30,7 +30,8 @@ const (
 	opGone                // group = slot, gen
 	opEnd                 // arg *ending
 	opStop
-	opTick // look at the clock
+	opCheck // arg *checking
+	opTick  // look at the clock
 )
 
 // op is one message to a shard.

@@ -28,6 +28,7 @@ type shard struct {
 	small    []*group // groups with something to send
 	large    []*group
 	joins    []*joining
+	held     []*joining // ahead of their group, see holdBack
 	stats    stats
 	stopping bool
 	stopBy   int64
@@ -37,6 +38,7 @@ type shard struct {
 	tick       uint32 // now in ticks
 	sidesAt    int64  // when the sides were last looked at
 	dropLogged int64
+	heldAt     int64 // when those held back were last retried
 
 	// scratch
 	inbox       []op
@@ -85,6 +87,9 @@ func (s *shard) run() {
 // patience is how long there is certainly nothing to do.
 func (s *shard) patience() time.Duration {
 	d := time.Duration(s.wheel.idle()) * tickLength
+	if len(s.held) > 0 {
+		return min(d, 10*time.Millisecond)
+	}
 	if len(s.sides) > 0 {
 		return min(d, time.Second)
 	}
@@ -137,11 +142,21 @@ func (s *shard) readMail() bool {
 	}
 	worked := len(ops) > 0
 	clear(ops)
+	s.retryHeld(worked)
 	s.inbox = ops
 	if cap(ops) > fullOps/4 {
 		s.inbox = nil // a burst is over; do not keep its room for ever
 	}
 	return worked
+}
+
+// retryHeld lets the clients that were held back try again when something has changed, or time has passed.
+func (s *shard) retryHeld(mail bool) {
+	if len(s.held) > 0 && (mail || s.now-s.heldAt > int64(5*time.Millisecond)) {
+		s.heldAt = s.now
+		s.joins = append(s.joins, s.held...)
+		s.held = nil
+	}
 }
 
 func (s *shard) handle(o *op) {
@@ -165,6 +180,8 @@ func (s *shard) handle(o *op) {
 		s.gone(o.arg.(*writer))
 	case opEnd:
 		s.endWhere(o.arg.(*ending))
+	case opCheck:
+		s.check(o.arg.(*checking))
 	case opStop:
 		s.stopAll()
 	}
@@ -195,6 +212,7 @@ func (s *shard) runJoins() bool {
 }
 
 func (s *shard) runAllJoins() {
+	s.retryHeld(true)
 	for s.runJoins() {
 	}
 }
