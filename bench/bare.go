@@ -1,0 +1,205 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The bare loop is the ceiling: accepted sockets, a response head, and sends. No parser, no NATS, no memory per client but
+// the descriptor. Payloads come in ready-made over a control connection; each becomes a frame and is sent to its target.
+type bare struct {
+	epfd     int
+	listener int
+	control  int // listening, then the accepted connection
+	coalesce bool
+
+	all []int32       // descriptors of the shared stream
+	own map[int]int32 // by number
+	in  []byte        // control bytes that are not a whole record yet
+	out []byte        // frames of the round
+	buf []byte
+}
+
+const bareHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+func runBare(spec roleSpec, ready chan<- roleReady) error {
+	b := &bare{coalesce: spec.Coalesce, own: map[int]int32{}, buf: make([]byte, 256<<10)}
+	var err error
+	if b.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("bare: epoll: %w", err)
+	}
+	var addr, control string
+	if b.listener, addr, err = b.listen(); err != nil {
+		return err
+	}
+	if b.control, control, err = b.listen(); err != nil {
+		return err
+	}
+	ready <- roleReady{Addr: addr, Control: control}
+	return b.serve()
+}
+
+func (b *bare) listen() (fd int, addr string, err error) {
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, "", fmt.Errorf("bare: socket: %w", err)
+	}
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 4096)); err != nil {
+		return 0, "", fmt.Errorf("bare: listen: %w", err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, "", fmt.Errorf("bare: %w", err)
+	}
+	return fd, net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*unix.SockaddrInet4).Port)), b.watch(fd)
+}
+
+func (b *bare) watch(fd int) error {
+	return unix.EpollCtl(b.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+}
+
+func (b *bare) serve() error {
+	events := make([]unix.EpollEvent, 256)
+	controlListener := b.control
+	for {
+		n, err := unix.EpollWait(b.epfd, events, -1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("bare: epoll wait: %w", err)
+		}
+		for _, ev := range events[:max(n, 0)] {
+			switch fd := int(ev.Fd); {
+			case fd == b.listener:
+				err = b.accept(b.listener)
+			case fd == b.control && fd == controlListener:
+				if b.control, _, err = unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC); err == nil {
+					err = b.watch(b.control)
+				}
+			case fd == b.control:
+				err = b.round()
+			default:
+				b.open(fd)
+			}
+			if err != nil {
+				return fmt.Errorf("bare: %w", err)
+			}
+		}
+	}
+}
+
+func (b *bare) accept(listener int) error {
+	for {
+		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if errors.Is(err, unix.EAGAIN) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept: %w", err)
+		}
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		if err := b.watch(fd); err != nil {
+			return err
+		}
+	}
+}
+
+// open reads the request, answers the head and stops watching the socket: an idle client costs nothing.
+func (b *bare) open(fd int) {
+	n, err := unix.Read(fd, b.buf)
+	_ = unix.EpollCtl(b.epfd, unix.EPOLL_CTL_DEL, fd, nil)
+	if err != nil || n == 0 {
+		_ = unix.Close(fd)
+		return
+	}
+	if _, err := unix.Write(fd, []byte(bareHead)); err != nil {
+		_ = unix.Close(fd)
+		return
+	}
+	if rest, ok := bytes.CutPrefix(b.buf[:n], []byte("GET /own/")); ok {
+		number, _, _ := bytes.Cut(rest, []byte(" "))
+		if id, err := strconv.Atoi(string(number)); err == nil {
+			b.own[id] = int32(fd)
+		}
+		return
+	}
+	b.all = append(b.all, int32(fd))
+}
+
+// round sends everything that has come in: coalesced into one send per client, or one send per frame.
+func (b *bare) round() error {
+	n, err := unix.Read(b.control, b.buf)
+	if err != nil || n == 0 {
+		return errors.Join(errors.New("control connection ended"), err)
+	}
+	b.in = append(b.in, b.buf[:n]...)
+	b.out = b.out[:0]
+	rest := b.in
+	for len(rest) >= 8 {
+		target := int(int32(binary.LittleEndian.Uint32(rest)))
+		size := int(binary.LittleEndian.Uint32(rest[4:]))
+		if len(rest) < 8+size {
+			break
+		}
+		frame := len(b.out)
+		b.out = appendChunk(b.out, rest[8:8+size])
+		rest = rest[8+size:]
+		switch {
+		case target != shared:
+			b.send(b.own[target], b.out[frame:])
+			b.out = b.out[:frame]
+		case !b.coalesce:
+			b.sendAll(b.out)
+			b.out = b.out[:0]
+		}
+	}
+	b.in = append(b.in[:0], rest...)
+	if len(b.out) > 0 {
+		b.sendAll(b.out)
+	}
+	return nil
+}
+
+// appendChunk frames a payload: one event in one chunk (RFC 9112, section 7.1).
+func appendChunk(dst, payload []byte) []byte {
+	dst = strconv.AppendInt(dst, int64(len("data: ")+len(payload)+len("\n\n")), 16)
+	dst = append(dst, "\r\ndata: "...)
+	dst = append(dst, payload...)
+	return append(dst, "\n\n\r\n"...)
+}
+
+func (b *bare) sendAll(data []byte) {
+	for i := 0; i < len(b.all); i++ {
+		if !b.send(b.all[i], data) {
+			_ = unix.Close(int(b.all[i]))
+			b.all[i] = b.all[len(b.all)-1]
+			b.all = b.all[:len(b.all)-1]
+			i--
+		}
+	}
+}
+
+// send waits out a full socket: the loop has no other way, and in a closed loop none fills. False when the client is gone.
+func (b *bare) send(fd int32, data []byte) bool {
+	for len(data) > 0 {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)),
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			data = data[n:]
+		case syscall.EAGAIN:
+			_, _ = unix.Poll([]unix.PollFd{{Fd: fd, Events: unix.POLLOUT}}, 1000)
+		default:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,187 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Lab starts the servers that are compared, each anew for every stretch, and knows what else the machine was doing.
+type Lab struct {
+	// Fixed after NewLab.
+	ctx      context.Context
+	size     Size
+	kinds    []string // servers to compare
+	root     string   // of the repository
+	dir      string   // temporary
+	headgate string   // the binary
+	broker   *Proc
+	nats     string
+
+	// Owned by the goroutine that runs the scenarios.
+	procs []*Proc
+	noise Noise // the worst since TakeNoise
+	logf  func(format string, args ...any)
+}
+
+// Server is one running server under test.
+type Server struct {
+	Kind string
+	Proc *Proc
+	Addr string // streams
+	TLS  bool
+	feed Feed
+}
+
+// NewLab builds headgate and starts the broker. Close ends everything.
+func NewLab(ctx context.Context, size Size, kinds []string, logf func(string, ...any)) (*Lab, error) {
+	l := &Lab{ctx: ctx, size: size, kinds: kinds, logf: logf}
+	var err error
+	if l.root, err = moduleRoot(); err != nil {
+		return nil, err
+	}
+	if l.dir, err = os.MkdirTemp("", "headgate-bench-"); err != nil {
+		return nil, err
+	}
+	if slices.Contains(kinds, "headgate") {
+		if err := l.build(); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	broker, ready, err := startRole(roleSpec{Role: "broker"}, cores.clients)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	l.broker, l.nats = broker, ready.Addr
+	l.procs = append(l.procs, broker)
+	return l, nil
+}
+
+// Close ends every process and removes the temporary files.
+func (l *Lab) Close() {
+	for _, p := range slices.Backward(l.procs) {
+		p.Stop()
+	}
+	l.procs = nil
+	_ = os.RemoveAll(l.dir)
+}
+
+// moduleRoot is the directory of go.mod above the working directory.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return "", errors.New("no go.mod above the working directory: run it inside the repository")
+		}
+		dir = up
+	}
+}
+
+// Start starts a server: headgate, naive, hub, bare (coalescing) or bare-each (one send per frame).
+func (l *Lab) Start(kind string) (*Server, error) { return l.start(kind, "", "") }
+
+// StartTLS is Start with a certificate.
+func (l *Lab) StartTLS(kind, certFile, keyFile string) (*Server, error) {
+	return l.start(kind, certFile, keyFile)
+}
+
+func (l *Lab) start(kind, certFile, keyFile string) (s *Server, err error) {
+	s = &Server{Kind: kind, TLS: certFile != ""}
+	defer func() {
+		if err != nil && s.Proc != nil {
+			l.Stop(s)
+		}
+	}()
+	if kind == "headgate" {
+		if err = l.startHeadgate(s, certFile, keyFile); err != nil {
+			return nil, err
+		}
+	} else {
+		spec := roleSpec{Role: strings.TrimSuffix(kind, "-each"), NATS: l.nats, CertFile: certFile, KeyFile: keyFile, Coalesce: kind == "bare"}
+		proc, ready, err := startRole(spec, cores.server)
+		if err != nil {
+			return nil, err
+		}
+		l.procs = append(l.procs, proc)
+		s.Proc, s.Addr = proc, ready.Addr
+		if ready.Control != "" {
+			s.feed, err = dialBare(ready.Control)
+			return s, err
+		}
+	}
+	s.feed, err = dialNATS(l.nats)
+	return s, err
+}
+
+// Stop ends a server.
+func (l *Lab) Stop(s *Server) {
+	if s.feed != nil {
+		s.feed.Close()
+	}
+	s.Proc.Stop()
+	l.procs = slices.DeleteFunc(l.procs, func(p *Proc) bool { return p == s.Proc })
+}
+
+// CPU is what the server has used so far.
+func (s *Server) CPU() (time.Duration, error) { return cpuOf(s.Proc.Pid) }
+
+// free makes the naive server collect garbage and return memory to the system.
+func (s *Server) free() error {
+	scheme, client := "http://", http.Client{Timeout: 30 * time.Second}
+	if s.TLS {
+		scheme = "https://"
+		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+	}
+	resp, err := client.Get(scheme + s.Addr + "/debug/free")
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// Settle waits until a server's memory no longer changes, and returns it. The naive server is told to collect and give
+// back what it does not need; headgate must do so by itself.
+func (l *Lab) Settle(s *Server) (int64, error) {
+	if s.Kind == "naive" || s.Kind == "hub" {
+		if err := s.free(); err != nil {
+			return 0, fmt.Errorf("settle: %w", err)
+		}
+	}
+	const step = 250 * time.Millisecond
+	last, same := int64(0), time.Duration(0)
+	for waited := time.Duration(0); same < l.size.Still && waited < 2*time.Minute; waited += step {
+		rss, err := rssOf(s.Proc.Pid)
+		if err != nil {
+			return 0, err
+		}
+		if d := rss - last; d > -(64<<10) && d < 64<<10 {
+			same += step
+		} else {
+			last, same = rss, 0
+		}
+		select {
+		case <-time.After(step):
+		case <-l.ctx.Done():
+			return 0, context.Cause(l.ctx)
+		}
+	}
+	return last, nil
+}

@@ -1,0 +1,66 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// ingest: what a message costs from NATS to frame, with one client who gets them all, against a program that takes the same
+// messages out of a nats.go channel and does nothing with them.
+func ingest(l *Lab) ([]Row, error) {
+	const perSecond = 20_000
+	row := Row{Name: fmt.Sprintf("NATS to frame, one client, %d messages/s", perSecond), Unit: "µs of server CPU per message"}
+	cpu := samples{}
+	err := l.interleave(&row, max(1, l.size.Passes*3/5), []string{"receiver", "headgate", "hub"}, func(kind string) error {
+		if kind == "receiver" {
+			v, err := receive(l, perSecond)
+			if err == nil {
+				cpu.add(kind, v)
+			}
+			return err
+		}
+		s, err := l.pace(&row, kind, Cast{Clients: 1}, perSecond, 1, 2*l.size.Stretch)
+		if err != nil {
+			return err
+		}
+		cpu.add(kind, perEvent(s.CPU, uint64(s.Messages)))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	row.Figures = cpu.figures()
+	mine, ok1 := row.Figures["headgate"]
+	theirs, ok2 := row.Figures["receiver"]
+	if ok1 && ok2 {
+		over := mine.Median - theirs.Median
+		row.Checks = append(row.Checks, Check{Target: "<= receiver + 1.5 µs", Got: over, Met: over <= 1.5})
+	}
+	row.note("the gateway's figure includes the sends to its client, one per round")
+	return []Row{row}, nil
+}
+
+// receive paces messages into a receiver process and returns its processor time per message.
+func receive(l *Lab, rate float64) (float64, error) {
+	proc, _, err := startRole(roleSpec{Role: "receiver", NATS: l.nats}, cores.server)
+	if err != nil {
+		return 0, err
+	}
+	l.procs = append(l.procs, proc)
+	server := &Server{Kind: "receiver", Proc: proc}
+	defer l.Stop(server)
+	if server.feed, err = dialNATS(l.nats); err != nil {
+		return 0, err
+	}
+	p := NewPublisher(server.feed, payloadSize)
+	d := 2 * l.size.Stretch
+	total := int(rate * d.Seconds())
+	s, err := l.Measure(server, func() (Run, error) {
+		err := p.pace(now(), rate, total, func(int) int { return shared })
+		time.Sleep(100 * time.Millisecond) // what is on the way arrives; a receiver has no way to say so
+		return Run{Messages: total}, err
+	})
+	return perEvent(s.CPU, uint64(total)), err
+}

@@ -1,0 +1,118 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const slowPayload = 1000
+
+// slow: one client in ten stops reading, messages go on at full rate for the others. What do the silent ones cost, and do
+// the others notice? headgate's route is one that keeps slow clients (drop_oldest); the naive servers lose what does not fit.
+func slow(l *Lab) ([]Row, error) {
+	healthy, silent := l.size.Some/5, l.size.Some/50
+	kernel := Row{Name: fmt.Sprintf("slow clients, %d beside %d healthy, events of 1 KB", silent, healthy), Unit: "KB of kernel memory per slow client, at most"}
+	speed := Row{Name: "healthy clients beside slow ones", Unit: "share of their rate without slow ones"}
+	held, share, user := samples{}, samples{}, samples{}
+	err := l.interleave(&kernel, max(1, l.size.Passes*3/5), []string{"headgate", "naive", "hub"}, func(kind string) error {
+		with, err := slowRun(l, kind, healthy, silent)
+		if err != nil {
+			return err
+		}
+		without, err := slowRun(l, kind, healthy, 0)
+		if err != nil {
+			return err
+		}
+		kernel.checkWhole(kind+" (healthy clients)", with.Run)
+		held.add(kind, float64(with.kernel)/1024)
+		user.add(kind, float64(with.grown-without.grown)/1024/float64(silent))
+		share.add(kind, with.Rate()/without.Rate())
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	kernel.Figures, speed.Figures, speed.Noise = held.figures(), share.figures(), kernel.Noise
+	kernel.below(64)
+	if f, ok := speed.Figures["headgate"]; ok {
+		speed.Checks = append(speed.Checks, Check{Target: ">= 0.9", Got: f.Median, Met: f.Median >= 0.9})
+	}
+	kernel.note("growth of the server's own memory per slow client, in KB, beyond the same run without: %s", listed(user))
+	return []Row{kernel, speed}, nil
+}
+
+type slowResult struct {
+	Run
+	kernel int64 // the most that one slow client's socket held on the server's side, in bytes
+	grown  int64 // of the server's resident memory
+}
+
+// slowRun saturates the healthy clients; the silent ones, connected first, never read.
+func slowRun(l *Lab, kind string, healthy, silent int) (r slowResult, err error) {
+	path := pathOf(shared)
+	if kind == "headgate" {
+		path = "/lossy"
+	}
+	sc, err := l.Scene(kind, Cast{Clients: silent + healthy, Path: func(int) string { return path }, Payload: slowPayload})
+	if err != nil {
+		return r, err
+	}
+	defer sc.Close()
+	if err := sc.Swarm.Deafen(0, silent); err != nil {
+		return r, err
+	}
+	before, err := rssOf(sc.Proc.Pid)
+	if err != nil {
+		return r, err
+	}
+	s, err := l.Measure(sc.Server, func() (Run, error) { return Saturate(sc.Swarm, sc.Pub, healthy, window, 2*l.size.Stretch) })
+	if err != nil {
+		return r, err
+	}
+	r.Run = s.Run
+	after, err := rssOf(sc.Proc.Pid)
+	if err != nil {
+		return r, err
+	}
+	r.grown = after - before
+	if silent > 0 {
+		r.kernel, err = largestSendQueue(l.ctx, sc.Addr)
+	}
+	return r, err
+}
+
+// largestSendQueue is the most kernel memory that a server-side socket of this address holds for data to send. It is read
+// when the healthy clients have received everything, so only those who do not read hold anything.
+func largestSendQueue(ctx context.Context, addr string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "ss", "-tmnH", "state", "established", "src", addr).Output()
+	if err != nil {
+		return 0, fmt.Errorf("ss (package iproute2): %w", err)
+	}
+	// skmem:(r0,rb131072,t0,tb2626560,f0,w0,o0,bl0,d0): w is queued for sending, f allocated ahead (ss(8)).
+	most := int64(-1)
+	for line := range strings.Lines(string(out)) {
+		_, mem, ok := strings.Cut(line, "skmem:(")
+		if !ok {
+			continue
+		}
+		total := int64(0)
+		for field := range strings.SplitSeq(mem[:strings.IndexByte(mem, ')')], ",") {
+			if v, err := strconv.ParseInt(strings.TrimLeft(field, "wf"), 10, 64); err == nil && (field[0] == 'w' || field[0] == 'f') {
+				total += v
+			}
+		}
+		most = max(most, total)
+	}
+	if most < 0 {
+		return 0, fmt.Errorf("ss shows no socket of %s", addr)
+	}
+	return most, nil
+}
