@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"headgate/ratelimit"
+)
+
+// admit asks the limiter for a stream and enters it in the table. The tag is the admission: release, or the end of the stream, gives
+// it back.
+func (s *Server) admit(c *call) (uint64, *refusal) {
+	if s.Draining() {
+		return 0, &refusal{kind: draining}
+	}
+	if refused, ok := s.limiter.Admit(c.addr, c.route.name); !ok {
+		return 0, overLimit(refused)
+	}
+	return s.streams.take(c.route.index, c.number, c.addr), nil
+}
+
+// release gives an admission back that did not become a stream.
+func (s *Server) release(tag uint64) {
+	if st, ok := s.streams.give(tag); ok {
+		s.limiter.Release(st.address(), s.routes[st.route].name)
+	}
+}
+
+// clientAddress is who is asking, as far as the limits and the log are concerned. Admit and Release must see the same value, so it has
+// the form that survives the table: no IPv4 in IPv6, no zone.
+func (s *Server) clientAddress(r *http.Request) netip.Addr {
+	peer := peerAddress(r)
+	if peer.IsPrivate() && len(r.Header["X-Forwarded-For"]) > 0 && !s.trusted(peer) && s.forwarded.CompareAndSwap(false, true) {
+		s.log.Warn("X-Forwarded-For is ignored: it comes from a private address that is not a trusted proxy, so all its clients count as "+
+			"one address", "peer", peer, "remedy", "if this is the ingress, set HTTP_TRUSTED_PROXIES=private or its network")
+	}
+	return ratelimit.ClientAddress(peer, r.Header["X-Forwarded-For"], s.proxies)
+}
+
+func (s *Server) trusted(peer netip.Addr) bool {
+	for _, p := range s.proxies {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
+
+// peerAddress is the other end of the connection. It is the zero address where there is none, as in tests without sockets.
+func peerAddress(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.IPv6Unspecified()
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+func addressLimit(limit string) bool { return strings.Contains(limit, "address") }

@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"headgate/internal/delivery"
+)
+
+// drainPoll is how often the drain looks whether the last stream has ended.
+const drainPoll = 20 * time.Millisecond
+
+// Run serves ln until ctx ends, then drains, and returns when nothing it started is left. It closes ln. It ends at once after Stop,
+// and no later than SHUTDOWN_TIMEOUT after ctx.
+func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	srv, err := s.newHTTPServer()
+	if err != nil {
+		_ = ln.Close()
+		return err
+	}
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	logging, endLogging := context.WithCancel(context.Background()) // outlives ctx: streams end while we drain
+	defer endLogging()
+	wait.Go(func() { s.endings.run(logging) })
+
+	served := make(chan error, 1)
+	wait.Go(func() { served <- serveOn(srv, ln) })
+	select {
+	case err := <-served:
+		_ = srv.Close()
+		return err
+	case <-s.stopped:
+	case <-ctx.Done():
+		s.drain()
+	}
+	s.close(srv)
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// drain ends all streams, spread over SHUTDOWN_DRAIN, while the listener stays open: readiness fails, and who still comes here is told
+// to come back, which by then leads to another instance. Closing the listener first would answer them with a refused connection.
+func (s *Server) drain() {
+	s.draining.Store(true)
+	over := s.cfg.Shutdown.Drain
+	s.log.Info("draining", "streams", s.streams.count(), "over", over)
+	everyone := func(uint64) bool { return true }
+	s.delivery.EndWhere(everyone, delivery.Draining, over)
+	began := time.Now()
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for again := began.Add(over); s.streams.count() > 0 && time.Since(began) < s.cfg.Shutdown.Timeout; {
+		select {
+		case <-ticker.C:
+		case <-s.stopped:
+			return
+		}
+		// Who was on the way into delivery when the spread was planned is ended now.
+		if time.Now().After(again) {
+			s.delivery.EndWhere(everyone, delivery.Draining, 0)
+			again = time.Now().Add(time.Second)
+		}
+	}
+}
+
+// catchUpWithDrain ends a stream that was handed over while the drain began, unless the drain has seen it.
+func (s *Server) catchUpWithDrain(tag uint64) {
+	if s.Draining() {
+		s.delivery.EndWhere(func(t uint64) bool { return t == tag }, delivery.Draining, s.cfg.Shutdown.Drain)
+	}
+}
+
+// closeTimeout is for requests that are still being answered when the streams are gone: publishes, mostly.
+const closeTimeout = 5 * time.Second
+
+// close ends the listener and gives what is left of ordinary requests a moment, unless Stop says otherwise.
+func (s *Server) close(srv *http.Server) {
+	select {
+	case <-s.stopped:
+	default:
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		_ = srv.Shutdown(ctx)
+	}
+	_ = srv.Close()
+}

@@ -1,0 +1,159 @@
+// Package gateway is everything HTTP: it takes a request from the public listener, decides whether and what it may read, and hands the
+// stream over to delivery or the message to NATS. It knows no sockets beyond the hand-over and no NATS at all. What clients see of it
+// is docs/protocol.md.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"headgate/internal/config"
+	"headgate/internal/delivery"
+	"headgate/internal/flow"
+	"headgate/ratelimit"
+)
+
+// Bridge opens sources and publishes. Open returns when NATS has confirmed the interest, or fails with one of the flow.Err values.
+type Bridge interface {
+	Open(ctx context.Context, req flow.Request) (flow.Opened, error)
+	Publish(ctx context.Context, subject string, header map[string][]string, body []byte) (flow.Ack, error)
+}
+
+// Delivery takes streams. Every client it has taken comes back once through Server.Ended.
+type Delivery interface {
+	Handover(conn net.Conn, c delivery.Client) error
+	Serve(gone <-chan struct{}, w delivery.Writer, c delivery.Client) delivery.Reason
+	EndWhere(match func(tag uint64) bool, r delivery.Reason, over time.Duration)
+}
+
+// Limiter says how much may be used. Every Admit that answered true is followed by one Release with the same arguments.
+type Limiter interface {
+	Admit(addr netip.Addr, route string) (ratelimit.Refusal, bool)
+	Release(addr netip.Addr, route string)
+	Publish(addr netip.Addr) (ratelimit.Refusal, bool)
+}
+
+// Options is what New needs. Bridge, Delivery and Limiter must be there; the rest has a default.
+type Options struct {
+	Config     config.Config
+	Bridge     Bridge
+	Delivery   Delivery
+	Limiter    Limiter
+	Log        *slog.Logger          // nil: none
+	Registerer prometheus.Registerer // nil: metrics are kept and shown nowhere
+	Console    http.Handler          // nil: no page. It gets paths that begin with /console/
+	Now        func() time.Time      // nil: time.Now
+}
+
+// Server is the public side of a process.
+type Server struct {
+	// Fixed after New.
+	cfg      config.Config
+	bridge   Bridge
+	delivery Delivery
+	limiter  Limiter
+	log      *slog.Logger
+	now      func() time.Time
+	proxies  []netip.Prefix
+	mux      *http.ServeMux
+	routes   []*route // a stream's entry in the table says which, by number
+	metrics  *metrics
+	instance string // begins every connection id of this process
+
+	// Safe for everyone.
+	streams streams
+	endings *endlog
+
+	// Atomic.
+	draining  atomic.Bool
+	requests  atomic.Uint64 // number of the last request
+	forwarded atomic.Bool   // the warning about X-Forwarded-For has been given
+
+	stopOnce sync.Once
+	stopped  chan struct{} // closed by Stop
+}
+
+// New compiles the routes. It does no I/O and starts nothing. Its error names every route at fault.
+func New(o Options) (*Server, error) {
+	if o.Bridge == nil || o.Delivery == nil || o.Limiter == nil {
+		return nil, errors.New("gateway: Bridge, Delivery and Limiter are needed")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{
+		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, log: o.Log, now: o.Now,
+		proxies: o.Config.HTTP.Prefixes(), instance: newInstance(), endings: newEndlog(o.Log), stopped: make(chan struct{}),
+	}
+	s.streams.init()
+	var errs []error
+	for _, cr := range o.Config.Routes {
+		rt, err := compileRoute(cr, o.Config)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		rt.index = uint32(len(s.routes))
+		s.routes = append(s.routes, rt)
+	}
+	if err := s.buildMux(o.Console); err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	var err error
+	s.metrics, err = newMetrics(o.Registerer, s.routes)
+	return s, err
+}
+
+// newInstance is a short random name for this process, so that connection ids of replicas differ.
+func newInstance() string {
+	var b [5]byte
+	_, _ = rand.Read(b[:]) // never fails: see crypto/rand
+	return strings.ToLower(base32.HexEncoding.EncodeToString(b[:]))[:6]
+}
+
+// requestID names the request, and later the stream, with this number.
+func (s *Server) requestID(number uint64) string {
+	return s.instance + "-" + strconv.FormatUint(number, 36)
+}
+
+// Draining says whether the process is going away: /readyz fails, and new streams are turned away.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
+// Stop ends Run at once, also in the middle of a drain. It does not wait.
+func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stopped) }) }
+
+// Handler serves requests as Run does, without a listener. Without a connection that Run has accepted no stream is handed over;
+// all of them stay with their handler.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.ServeHTTP) }
+
+// Ended settles a stream that delivery has ended. It never blocks; the log line is written by another goroutine.
+func (s *Server) Ended(e delivery.Ended) {
+	st, ok := s.streams.give(e.Tag)
+	if !ok {
+		return
+	}
+	rt := s.routes[st.route]
+	s.limiter.Release(st.address(), rt.name)
+	rt.open.Dec()
+	s.metrics.ended(e)
+	s.endings.put(ending{stream: st, ended: e, route: rt.name, id: s.requestID(st.number)})
+}

@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"headgate/internal/delivery"
+	"headgate/internal/flow"
+)
+
+// stream takes a request to the stream of its route. Every step may refuse, and before the first byte has left each refusal is still
+// a status. The admission and the source go with the client to delivery; on every other path they are given back here.
+func (s *Server) stream(c *call) error {
+	accepted, named := weighAccept(c.r.Header.Values("Accept"))
+	c.named = named
+	if !accepted {
+		return &refusal{kind: notAcceptable}
+	}
+	if c.r.ContentLength != 0 {
+		return &refusal{kind: bodyNotAllowed}
+	}
+	tag, refused := s.admit(c)
+	if refused != nil {
+		return refused
+	}
+	taken := false
+	defer func() {
+		if !taken {
+			s.release(tag)
+		}
+	}()
+
+	// Who is asking, and what they may read, is decided here; until there is identity, by the route alone.
+
+	query := queryOf(c.r)
+	specs, key, err := c.route.specs(c.r, query, s.cfg.Limit.SubjectsPerStream)
+	if err != nil {
+		return err
+	}
+	position, err := c.route.position(c.r, query)
+	if err != nil {
+		return err
+	}
+	if c.r.Method == http.MethodHead {
+		s.answerHead(c)
+		return nil
+	}
+	opened, err := s.bridge.Open(c.r.Context(), flow.Request{Sources: specs, Format: c.route.format, Cursor: position})
+	if err != nil {
+		return s.notOpened(c, err)
+	}
+	defer func() {
+		if !taken {
+			opened.Source.Close()
+		}
+	}()
+	if s.Draining() {
+		return &refusal{kind: draining}
+	}
+	return s.deliver(c, s.client(c, tag, key, opened), &taken)
+}
+
+// notOpened tells a client that went away while we waited from a source that could not be opened.
+func (s *Server) notOpened(c *call, err error) error {
+	if c.r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		c.outcome, c.answered = "client-gone", true
+		return nil
+	}
+	return openFailed(err)
+}
+
+// client is the stream as delivery takes it. Nothing in it refers to the request: its strings are parts of one large one.
+func (s *Server) client(c *call, tag uint64, key string, opened flow.Opened) delivery.Client {
+	return delivery.Client{
+		Tag:      tag,
+		Key:      key,
+		Source:   opened.Source,
+		Policy:   c.route.policy,
+		Retry:    s.cfg.SSE.Retry + jitter(s.cfg.SSE.RetryJitter),
+		Ready:    readyFrame(s.requestID(c.number), c.route.name, opened.Start),
+		Gaps:     opened.Gaps,
+		From:     opened.From,
+		Lifetime: s.lifetime(),
+	}
+}
+
+// queryOf reads the query once. A broken part is left out here; who needs the query whole asks for the error.
+func queryOf(r *http.Request) query {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	return query{values: values, err: err}
+}
+
+// query is the request's query parameters. Unknown ones are ignored.
+type query struct {
+	values url.Values
+	err    error
+}
+
+// first is the first value of a parameter, a copy that does not hold the request in memory.
+func (q query) first(name string) (string, bool) {
+	v, ok := q.values[name]
+	if !ok || len(v) == 0 {
+		return "", false
+	}
+	return strings.Clone(v[0]), true
+}

@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"headgate/internal/flow"
+	"headgate/internal/sse"
+	"headgate/ratelimit"
+)
+
+// How a route answers when it is not the caller's fault.
+const (
+	overloadStatus = "status" // with 429 or 503
+	overloadRetry  = "retry"  // with a stream that says come back later
+)
+
+// turnAway gives the overload answer: a 200 that is an event stream, tells the client when to come back, and ends. A browser's
+// EventSource gives up for ever on any other status and reconnects after this one (HTML Living Standard, section 9.2.3). It carries no
+// id, so the client keeps the one it has.
+func (s *Server) turnAway(c *call, r *refusal) bool {
+	if !c.wantsRetry() {
+		return false
+	}
+	retry := max(s.overloadRetry(), r.retryAfter)
+	body := sse.AppendRetry(nil, retry.Milliseconds())
+	body = overloadEnd[problems[r.kind].cause].AppendBlock(body, nil)
+	streamHeader(c.w.Header())
+	s.answer(c, http.StatusOK, body)
+	return true
+}
+
+// overloadEnd has the $end frame for every cause.
+var overloadEnd = func() map[string]*sse.Frame {
+	frames := map[string]*sse.Frame{}
+	for _, p := range problems {
+		if p.cause != "" {
+			frames[p.cause] = sse.NewFrame("$end", []byte(`{"reason":"overloaded","cause":"`+p.cause+`","reconnect":true}`))
+		}
+	}
+	return frames
+}()
+
+// wantsRetry says whether the request gets the overload answer in place of a 429 or 503. Only a GET of a stream can: the answer is one.
+func (c *call) wantsRetry() bool {
+	if c.route == nil || c.r.Method != http.MethodGet {
+		return false
+	}
+	switch c.route.overload {
+	case overloadRetry:
+		return true
+	case overloadStatus:
+		return false
+	}
+	return c.named
+}
+
+// overloadRetry is when a client that was turned away may come back. It is random, so that those turned away together do not come
+// back together.
+func (s *Server) overloadRetry() time.Duration {
+	return s.cfg.SSE.OverloadRetry + jitter(s.cfg.SSE.OverloadJitter)
+}
+
+// jitter is random in [0, most].
+func jitter(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	return rand.N(most + 1)
+}
+
+// overLimit turns the limiter's refusal into ours. What concerns the caller's address is 429 (RFC 6585, section 4), what concerns
+// everybody is 503 (RFC 9110, section 15.6.4).
+func overLimit(r ratelimit.Refusal) *refusal {
+	out := &refusal{retryAfter: r.RetryAfter, cause: errors.New("limit: " + r.Limit)}
+	switch own := addressLimit(r.Limit); {
+	case r.Cause == "rate" && own:
+		out.kind = rateAddress
+	case r.Cause == "rate":
+		out.kind = rateProcess
+	case own:
+		out.kind = capAddress
+	default:
+		out.kind = capProcess
+	}
+	return out
+}
+
+// openFailed turns what bridge fails with into a refusal.
+func openFailed(err error) *refusal {
+	r := &refusal{kind: internal, cause: err}
+	switch {
+	case errors.Is(err, flow.ErrUnavailable), errors.Is(err, flow.ErrUnconfirmed), errors.Is(err, flow.ErrClosed):
+		r.kind = upstream
+	case errors.Is(err, flow.ErrRefused):
+		r.kind = sourceRefused
+	case errors.Is(err, flow.ErrTopics):
+		r.kind = capProcess
+	}
+	return r
+}

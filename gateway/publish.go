@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// bodyTimeout bounds how long a publish may take to send its body.
+const publishBodyTimeout = 30 * time.Second
+
+// crossSite tells requests that other sites make through a visitor's browser (Fetch Metadata, section 2.1; RFC 6454, section 7).
+var crossSite = http.NewCrossOriginProtection()
+
+// publish sends the body of a request to the route's subject.
+func (s *Server) publish(c *call) error {
+	if err := crossSite.Check(c.r); err != nil && !c.originAllowed() {
+		return &refusal{kind: crossOrigin, cause: err}
+	}
+	if refused, ok := s.limiter.Publish(c.addr); !ok {
+		return overLimit(refused)
+	}
+
+	// Who is asking, and whether they may publish here, is decided here; until there is identity, by the route alone.
+
+	if err := c.route.checkParams(c.r); err != nil {
+		return err
+	}
+	subj, err := c.route.expand(c.route.publish.template, c.r)
+	if err != nil {
+		return err
+	}
+	body, err := c.readBody(c.route.publish.maxBytes)
+	if err != nil {
+		return err
+	}
+	ctx := c.r.Context()
+	if wait := s.cfg.NATS.PublishTimeout; wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	ack, err := s.bridge.Publish(ctx, subj, c.route.publish.header(c.r.Header), body)
+	if err != nil {
+		return publishFailed(c, err)
+	}
+	c.outcome = outcomePublished
+	c.w.Header().Set("Cache-Control", "no-store") // RFC 9111, section 5.2.2.5
+	if ack.Stream == "" {
+		s.answer(c, http.StatusAccepted, nil) // RFC 9110, section 15.3.3: taken, and nobody says by whom
+		return nil
+	}
+	text, err := json.Marshal(struct {
+		Stream string `json:"stream"`
+		Seq    uint64 `json:"seq"`
+	}{ack.Stream, ack.Seq})
+	if err != nil {
+		return fmt.Errorf("encoding the acknowledgement: %w", err)
+	}
+	c.w.Header().Set("Content-Type", "application/json") // RFC 8259, section 11
+	s.answer(c, http.StatusOK, append(text, '\n'))
+	return nil
+}
+
+// originAllowed says whether the route's CORS rules let this origin publish.
+func (c *call) originAllowed() bool {
+	return c.route.cors != nil && c.r.Header.Get("Origin") != "" && c.route.cors.OriginAllowed(c.r)
+}
+
+// readBody reads the whole body, at most so much, within a bounded time.
+func (c *call) readBody(most int64) ([]byte, error) {
+	tooLarge := &refusal{kind: bodyTooLarge, detail: fmt.Sprintf("At most %d bytes are taken.", most)}
+	if c.r.ContentLength > most {
+		return nil, tooLarge
+	}
+	rc := http.NewResponseController(c.w)
+	_ = rc.SetReadDeadline(time.Now().Add(publishBodyTimeout)) // transports without deadlines are tests
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, most))
+	_ = rc.SetReadDeadline(time.Time{})
+	var over *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &over):
+		return nil, tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &refusal{kind: bodyTimeout, cause: err}
+	}
+	return nil, &refusal{kind: bodyUnreadable, cause: err}
+}
+
+// header is the request fields that become message headers: the listed ones, under the names the route gives them.
+func (p *publisher) header(h http.Header) map[string][]string {
+	var out map[string][]string
+	for _, name := range p.headers {
+		values := h.Values(name)
+		if len(values) == 0 {
+			continue
+		}
+		if out == nil {
+			out = make(map[string][]string, len(p.headers))
+		}
+		out[name] = values
+	}
+	return out
+}
+
+// publishFailed turns what bridge fails with into a refusal. A publish is never answered with a stream.
+func publishFailed(c *call, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &refusal{kind: upstream, cause: err}
+	}
+	if c.r.Context().Err() != nil {
+		c.outcome, c.answered = "client-gone", true
+		return nil
+	}
+	return openFailed(err)
+}

@@ -1,0 +1,62 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// answerTimeout bounds ordinary answers. Streams lift it.
+const answerTimeout = time.Minute
+
+// Listen opens the public listener. TCP keepalive is off, because streams have heartbeats and TCP_USER_TIMEOUT and everything else is
+// short; multipath TCP is off, because Go switches it on for listeners and it costs memory for every connection.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: HTTP_ADDR=%s: %w", addr, err)
+	}
+	return ln, nil
+}
+
+func (s *Server) newHTTPServer() (*http.Server, error) {
+	c := s.cfg.HTTP
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(c.HTTP2)
+	protocols.SetUnencryptedHTTP2(c.H2C) // by prior knowledge (RFC 9113, section 3.3)
+	srv := &http.Server{
+		Handler:           http.HandlerFunc(s.ServeHTTP),
+		Protocols:         protocols,
+		ReadHeaderTimeout: c.HeaderTimeout,
+		// No ReadTimeout: it would end streams that stay with their handler. Bodies have a deadline of their own.
+		WriteTimeout:   answerTimeout,
+		IdleTimeout:    c.IdleTimeout,
+		MaxHeaderBytes: int(c.MaxHeaderBytes),
+		ConnContext:    connContext,
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+	}
+	if c.TLSCertFile == "" {
+		return srv, nil
+	}
+	cert, err := newCertificate(c.TLSCertFile, c.TLSKeyFile, s.log, s.now)
+	if err != nil {
+		return nil, err
+	}
+	srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}
+	return srv, nil
+}
+
+func serveOn(srv *http.Server, ln net.Listener) error {
+	if srv.TLSConfig != nil {
+		return srv.ServeTLS(ln, "", "")
+	}
+	return srv.Serve(ln)
+}

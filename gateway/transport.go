@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"headgate/internal/delivery"
+)
+
+// deliver gives the client to delivery: plain HTTP/1.1 by its connection, everything else through the ResponseWriter. It sets *taken
+// as soon as the admission and the source are delivery's.
+func (s *Server) deliver(c *call, client delivery.Client, taken *bool) error {
+	s.metrics.connect.Observe(s.now().Sub(c.began).Seconds())
+	if c.r.ProtoMajor == 1 && c.r.ProtoMinor == 1 && plainConn(c.r.Context()) {
+		return s.handover(c, client, taken)
+	}
+	s.serve(c, client, taken)
+	return nil
+}
+
+// handover takes the connection away from net/http. From the moment Handover has it, nothing here touches it again.
+func (s *Server) handover(c *call, client delivery.Client, taken *bool) error {
+	rc := http.NewResponseController(c.w)
+	header := c.w.Header()
+	conn, rw, err := rc.Hijack()
+	if err != nil {
+		return &refusal{kind: internal, cause: fmt.Errorf("taking the connection: %w", err)}
+	}
+	c.raw = conn
+	if rw.Reader.Buffered() > 0 {
+		return &refusal{kind: pipelined}
+	}
+	streamHeader(header)
+	client.Head = encodeHead(header, s.now())
+	c.route.open.Inc()
+	if err := s.delivery.Handover(conn, client); err != nil {
+		c.route.open.Dec()
+		return &refusal{kind: descriptors, cause: fmt.Errorf("handing the connection over: %w", err)}
+	}
+	*taken, c.raw, c.answered, c.outcome = true, nil, true, outcomeOpened
+	s.catchUpWithDrain(client.Tag)
+	return nil
+}
+
+// serve keeps the request in its handler, which alone writes, until the client is gone: TLS, HTTP/2, HTTP/1.0.
+func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
+	streamHeader(c.w.Header())
+	c.closeAfter()
+	rc := http.NewResponseController(c.w)
+	// The deadlines of ordinary answers do not hold for a stream. Transports without deadlines have none to lift.
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+	c.route.open.Inc()
+	*taken, c.answered, c.outcome = true, true, outcomeOpened
+	c.w.WriteHeader(http.StatusOK)
+	s.catchUpWithDrain(client.Tag)
+	returned := false
+	defer func() {
+		// Delivery settles it by Ended, unless it panicked.
+		if !returned {
+			s.Ended(delivery.Ended{Tag: client.Tag, Reason: delivery.Internal, Duration: s.now().Sub(c.began)})
+		}
+	}()
+	s.delivery.Serve(c.r.Context().Done(), responseWriter{c.w, rc}, client)
+	returned = true
+}
+
+// responseWriter is what delivery sees of a ResponseWriter.
+type responseWriter struct {
+	io.Writer
+	rc *http.ResponseController
+}
+
+// Flush also lifts the write deadline: net/http resets an HTTP/2 stream whose deadline passes, idle or not.
+func (w responseWriter) Flush() error {
+	if err := w.rc.Flush(); err != nil {
+		return err
+	}
+	_ = w.rc.SetWriteDeadline(time.Time{}) // what cannot have one has none
+	return nil
+}
+
+func (w responseWriter) SetWriteDeadline(t time.Time) error { return w.rc.SetWriteDeadline(t) }
+
+const (
+	rawTimeout = 5 * time.Second        // to write an answer to a connection taken from net/http
+	rawLinger  = 500 * time.Millisecond // for the client to read it, when it has sent what we did not read
+	rawUnread  = 64 << 10               // how much of that is read
+)
+
+// answerRaw answers on a connection that was taken from net/http, and closes it. What the client has sent is read away for a moment,
+// because closing with unread bytes sends RST, which can destroy the answer on its way.
+func (s *Server) answerRaw(c *call, status int, body []byte) {
+	conn := c.raw
+	defer func() { _ = conn.Close() }()
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\nDate: ")
+	b.WriteString(s.now().UTC().Format(http.TimeFormat))
+	b.WriteString("\r\n")
+	_ = c.w.Header().WriteSubset(&b, handWritten) // a Buffer does not fail
+	b.WriteString("Connection: close\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
+	b.Write(body)
+	_ = conn.SetWriteDeadline(time.Now().Add(rawTimeout))
+	if _, err := conn.Write(b.Bytes()); err != nil {
+		return
+	}
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = conn.SetReadDeadline(time.Now().Add(rawLinger))
+		_, _ = io.CopyN(io.Discard, conn, rawUnread)
+	}
+}
+
+type plainKey struct{}
+
+// connContext notes whether a connection can be handed over, for its requests.
+func connContext(ctx context.Context, conn net.Conn) context.Context {
+	if !delivery.CanHandover(conn) {
+		return ctx
+	}
+	return context.WithValue(ctx, plainKey{}, true)
+}
+
+func plainConn(ctx context.Context) bool { return ctx.Value(plainKey{}) != nil }
