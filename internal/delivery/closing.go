@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // endGrace is how long a client that was told to end may take to accept $end.
 const endGrace = 2 * time.Second
@@ -81,4 +84,42 @@ func (s *shard) closeGroup(g *group) {
 	g.source.Close()
 	g.round = round{}
 	g.log = groupLog{}
+}
+
+// endWhere plans the ends of the clients that match, spread evenly at random.
+func (s *shard) endWhere(e *ending) {
+	span := int64(ticks(e.over)) + 1
+	s.runAllJoins()
+	s.slots.each(func(i uint32, sl *slot) {
+		if !e.match(sl.tag) {
+			return
+		}
+		at := s.tick + uint32(rand.Int64N(span))
+		if sl.deadline == 0 || at <= sl.deadline {
+			sl.deadline, sl.deadlineR = at, e.reason
+			s.replan(i, sl, s.groups.table[sl.group])
+		}
+	})
+}
+
+// stopAll ends every client now; those that accept it are told.
+func (s *shard) stopAll() {
+	s.stopping, s.stopBy = true, s.now+int64(endGrace)
+	s.runAllJoins()
+	s.slots.each(func(i uint32, _ *slot) { s.stop(i, Shutdown) })
+}
+
+func (s *shard) finished() bool {
+	return s.stopping && (s.slots.used == 0 || s.now > s.stopBy)
+}
+
+// abandon is the end of the shard: whoever is still there is cut, and nobody comes in any more.
+func (s *shard) abandon() {
+	for _, o := range s.mail.stop() {
+		if o.kind == opJoin {
+			s.joins = append(s.joins, o.arg.(*joining))
+		}
+	}
+	s.runAllJoins()
+	s.slots.each(func(i uint32, _ *slot) { s.end(i, Shutdown) })
 }

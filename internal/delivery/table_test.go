@@ -1,0 +1,106 @@
+package delivery
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net/http/httputil"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"headgate/internal/sse"
+)
+
+func TestWheelGivesEveryoneItsTurnOnceAndNotBefore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var w wheel
+		w.init()
+		var slots slots
+		slots.free = none
+		due := map[uint32]uint32{}
+		for range rapid.IntRange(1, 200).Draw(t, "clients") {
+			i, sl := slots.take()
+			sl.state = live
+			at := rapid.Uint32Range(1, 3*wheelSpokes).Draw(t, "due")
+			w.add(&slots, i, sl, at)
+			due[i] = at
+			if rapid.IntRange(0, 9).Draw(t, "remove") == 0 {
+				w.remove(&slots, i, sl)
+				w.remove(&slots, i, sl) // twice does no harm
+				delete(due, i)
+			}
+		}
+		now := uint32(0)
+		for w.count > 0 {
+			if w.idle() > 1 && len(w.current) == 0 && w.heads[(w.tick+1)%wheelSpokes] != none {
+				t.Fatal("idle although somebody is on the next spoke")
+			}
+			now++
+			if !w.advance(&slots, now) {
+				t.Fatal("the wheel stands still")
+			}
+			for _, turn := range w.current {
+				if due[turn.slot] != now {
+					t.Fatalf("slot %d, due at %d, had its turn at %d", turn.slot, due[turn.slot], now)
+				}
+				delete(due, turn.slot)
+			}
+			w.current = nil
+		}
+		if len(due) != 0 {
+			t.Fatalf("%d never had their turn", len(due))
+		}
+	})
+}
+
+func TestPeriodSpreadsOverAQuarterOfTheInterval(t *testing.T) {
+	least, most := ^uint32(0), uint32(0)
+	for i := range uint32(10000) {
+		p := period(i, 20e9)
+		least, most = min(least, p), max(most, p)
+	}
+	if least < 150 || most > 200 || most-least < 45 {
+		t.Fatalf("periods from %d to %d ticks, want 150 to 200", least, most)
+	}
+}
+
+func TestSlotsAreReusedUnderANewGeneration(t *testing.T) {
+	var s slots
+	s.free = none
+	i, sl := s.take()
+	gen := sl.gen
+	sl.state, sl.tag = live, 7
+	s.give(i)
+	j, again := s.take()
+	if i != j || again.gen == gen || again.tag != 0 || s.used != 1 {
+		t.Fatalf("slot %d generation %d, then slot %d generation %d, %d used", i, gen, j, again.gen, s.used)
+	}
+}
+
+// TestSealedEntriesAreChunksThatDecodeToTheirBlocks compares the transfer coding with net/http's own reader.
+func TestSealedEntriesAreChunksThatDecodeToTheirBlocks(t *testing.T) {
+	var b buffers
+	var l groupLog
+	var wire, want bytes.Buffer
+	for range 200 {
+		for range 1 + rand.IntN(5) {
+			f := sse.NewFrame("x", bytes.Repeat([]byte("y"), rand.IntN(3000)))
+			l.append(&b, f, []byte("1~aaaaaa.1"), 0, 0, 0)
+			want.Write(f.AppendBlock(nil, []byte("1~aaaaaa.1")))
+		}
+		e := l.seal(&b, true, 0)
+		wire.Write(e.bytes)
+		l.unsent = nil
+		l.trim(&b)
+		if l.first != nil || l.bytes != 0 {
+			t.Fatal("a caught-up log holds entries")
+		}
+	}
+	wire.WriteString(lastChunk + "\r\n")
+	got, err := io.ReadAll(httputil.NewChunkedReader(bufio.NewReader(&wire)))
+	if err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Fatalf("decoded %d bytes, want %d: %v", len(got), want.Len(), err)
+	}
+}
