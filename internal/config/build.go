@@ -80,7 +80,7 @@ func (b *builder) shared(route *Route, y *sharedYAML) {
 	route.AuthRequired = y.Auth.Required.or(route.AuthRequired)
 	route.Data = y.Data.or(route.Data)
 	route.Envelope = y.Envelope.or(route.Envelope)
-	if len(y.Headers) > 0 {
+	if y.Headers != nil {
 		route.Headers = values(y.Headers)
 	}
 	route.Heartbeat = y.Heartbeat.or(route.Heartbeat)
@@ -100,8 +100,9 @@ func (b *builder) shared(route *Route, y *sharedYAML) {
 	route.CORS.AllowCredentials = y.CORS.Credentials.or(route.CORS.AllowCredentials)
 }
 
+// values are the texts of a list; nil for an empty one.
 func values(list []val[string]) []string {
-	out := make([]string, 0, len(list))
+	var out []string
 	for _, v := range list {
 		out = append(out, v.v)
 	}
@@ -119,9 +120,6 @@ func (b *builder) sources(route *Route, y *routeYAML) {
 			name = fmt.Sprintf("%s.%d", route.Name, i+1)
 		}
 		route.Sources = append(route.Sources, Source{Name: name, Type: s.v.Type.v, Subject: s.v.Subject.v, Allow: values(s.v.Allow)})
-		if len(s.v.Allow) == 0 {
-			route.Sources[i].Allow = nil
-		}
 	}
 }
 
@@ -131,9 +129,7 @@ func (b *builder) publish(route *Route, y *routeYAML) {
 	}
 	p := &y.Publish.v
 	route.Publish = &Publish{Subject: p.Subject.v, MaxBytes: p.MaxBytes.or(b.c.Limit.PublishBytes)}
-	if len(p.Headers) > 0 {
-		route.Publish.Headers = values(p.Headers)
-	}
+	route.Publish.Headers = values(p.Headers)
 }
 
 var routeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$`)

@@ -151,7 +151,9 @@ func (b *builder) template(text val[string], what string, route *Route, segments
 	return t, ok
 }
 
-func hasParam(segments []segment, name string) bool { return slices.Contains(paramNames(segments), name) }
+func hasParam(segments []segment, name string) bool {
+	return slices.Contains(paramNames(segments), name)
+}
 
 func paramNames(segments []segment) []string {
 	var names []string
@@ -219,7 +221,11 @@ func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment, us
 			b.d.fail(p.at, Problem{Message: fmt.Sprintf("params: {%s} is not a placeholder of the path %s", name, route.Path),
 				Hint: nearestHint(name, paramNames(segments))})
 		}
-		if _, err := regexp.Compile(p.v); err != nil {
+		_, err := regexp.Compile(p.v)
+		if err == nil {
+			_, err = regexp.Compile(anchored(p.v)) // an open \Q would swallow the end
+		}
+		if err != nil {
 			b.d.fail(p.at, Problem{Message: "params." + name + ".pattern: " + strings.TrimPrefix(err.Error(), "error parsing regexp: "),
 				Expected: "a regular expression of RE2 (https://github.com/google/re2/wiki/Syntax)"})
 			continue
@@ -227,7 +233,7 @@ func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment, us
 		if route.Params == nil {
 			route.Params = map[string]string{}
 		}
-		route.Params[name] = "^(?:" + p.v + ")$"
+		route.Params[name] = anchored(p.v)
 	}
 	for _, name := range paramNames(segments) {
 		if !used[name] && y.Path.said() && len(route.Sources) > 0 && y.Auth.Require == nil {

@@ -207,6 +207,7 @@ func (d *decoder) list(n ast.Node, dst reflect.Value, path string, depth int) {
 		d.fail(position(n), Problem{Message: path + " is a list", Expected: "entries that begin with -, or [a, b]", Hint: hint})
 		return
 	}
+	dst.Set(reflect.MakeSlice(dst.Type(), 0, len(s.Values))) // an empty list is said too
 	for i, item := range s.Values {
 		e := reflect.New(dst.Type().Elem()).Elem()
 		d.decode(item, e, fmt.Sprintf("%s[%d]", path, i), depth+1)

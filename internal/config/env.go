@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -65,6 +66,10 @@ func readEnv(c *Config, vars map[string]string, r *report) {
 			text = strings.TrimSpace(text)
 		}
 		if text == "" {
+			continue
+		}
+		if strings.ContainsFunc(text, unicode.IsControl) {
+			r.fail(f.problem(text, "holds a line break or another control character", &defaults))
 			continue
 		}
 		// One variable at a time: the library names the Go field in its errors, so this is what tells whose error it is.

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Print writes what -print-config shows: every variable with the value that counts, in the form of an env file, secrets
+// masked; then the routes with all defaults filled in, in the form of a routes file.
+func Print(w io.Writer, c Config) error {
+	var b strings.Builder
+	printEnv(&b, &c)
+	b.WriteString("\n--- # routes file\n")
+	printRoutes(&b, &c)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printEnv(b *strings.Builder, c *Config) {
+	defaults, group := DefaultConfig(), ""
+	if c.Dev {
+		defaults = devConfig(defaults)
+		b.WriteString("# -dev\n")
+	}
+	for _, f := range fields() {
+		if f.group != group {
+			group = f.group
+			b.WriteString("# " + group + "\n")
+		}
+		text := f.text(c)
+		switch {
+		case f.secret && secretFile(f.name, c) != "":
+			text = "" // the file is what was given; both would be refused
+		case f.secret && text != "":
+			text = mask
+		case f.name == "NATS_URL":
+			text = maskURLs(text)
+		}
+		if text == "" {
+			b.WriteString("# ")
+		}
+		b.WriteString(f.name + "=" + text + "\n")
+	}
+}
+
+// secretFile is the file that a secret came from, "" when it came from its own variable.
+func secretFile(name string, c *Config) string {
+	for _, f := range fields() {
+		if f.name == name+"_FILE" {
+			return f.text(c)
+		}
+	}
+	return ""
+}
+
+// printRoutes leaves out the route of SUBJECTS_ALLOW, which printEnv shows.
+func printRoutes(b *strings.Builder, c *Config) {
+	b.WriteString("version: 1\nroutes:\n")
+	for _, r := range c.Routes {
+		if r.Line == 0 && r.Name == subjectsName && len(c.SubjectsAllow) > 0 {
+			continue
+		}
+		printRoute(b, &r)
+	}
+}
+
+func printRoute(b *strings.Builder, r *Route) {
+	lead := "  - "
+	line := func(key, value string) {
+		b.WriteString(lead + key + ": " + value + "\n")
+		lead = "    "
+	}
+	line("name", yamlText(r.Name))
+	line("path", yamlText(r.Path))
+	if len(r.Sources) > 0 {
+		line("sources", "")
+		for _, s := range r.Sources {
+			b.WriteString("      - " + flow("name", yamlText(s.Name), "type", s.Type, "subject", optional(s.Subject), "allow", optionalList(s.Allow)) + "\n")
+		}
+	}
+	if p := r.Publish; p != nil {
+		line("publish", flow("subject", yamlText(p.Subject), "max_bytes", p.MaxBytes.String(), "headers", optionalList(p.Headers)))
+	}
+	if r.AuthRequiredSaid {
+		line("auth", flow("required", strconv.FormatBool(r.AuthRequired)))
+	}
+	if len(r.Params) > 0 {
+		var params []string
+		for _, name := range slices.Sorted(maps.Keys(r.Params)) {
+			params = append(params, name, flow("pattern", yamlText(unanchored(r.Params[name]))))
+		}
+		line("params", flow(params...))
+	}
+	if r.Event != "" {
+		line("event", flow("type", yamlText(r.Event)))
+	}
+	line("data", r.Data)
+	line("envelope", r.Envelope)
+	line("headers", yamlList(r.Headers))
+	line("heartbeat", durationText(r.Heartbeat))
+	line("slow_consumer", r.SlowConsumer)
+	line("on_overload", r.OnOverload)
+	line("max_event_bytes", r.MaxEventBytes.String())
+	line("limits", flow("connections", strconv.Itoa(r.MaxStreams)))
+	line("resume", flow("enabled", strconv.FormatBool(r.Resume.Enabled), "max_events", positive(r.Resume.MaxEvents), "max_age", durationText(r.Resume.MaxAge)))
+	line("cors", flow("origins", yamlList(r.CORS.AllowedOrigins), "credentials", strconv.FormatBool(r.CORS.AllowCredentials)))
+	if r.UnsafeFirstToken {
+		line("unsafe_first_token", "true")
+	}
+}
+
+// flow writes {key: value, …} of pairs, without those that have no value.
+func flow(pairs ...string) string {
+	var parts []string
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			parts = append(parts, pairs[i]+": "+pairs[i+1])
+		}
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+func optional(s string) string {
+	if s == "" {
+		return ""
+	}
+	return yamlText(s)
+}
+
+func optionalList(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return yamlList(list)
+}
+
+func positive(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+func yamlList(list []string) string {
+	parts := make([]string, len(list))
+	for i, s := range list {
+		parts[i] = yamlText(s)
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// plain is text that no YAML reader takes for anything else.
+var plain = regexp.MustCompile(`^(/[A-Za-z0-9/_.-]*|[a-z][a-z0-9_]*[.-][a-z0-9_.-]*[a-z0-9_]|[a-z][a-z0-9_]{5,})$`)
+
+// yamlText writes text plain where that is safe, else between double quotes; Go's escapes are a subset of YAML's.
+func yamlText(s string) string {
+	if plain.MatchString(s) {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// anchored makes a pattern hold for the whole value, whatever alternatives it has; unanchored gives it back.
+func anchored(pattern string) string { return "^(?:" + pattern + ")$" }
+
+func unanchored(pattern string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(pattern, "^(?:"), ")$")
+}
+
+// Help writes the variables and their defaults as -help shows them, by component.
+func Help(w io.Writer) error {
+	var b strings.Builder
+	defaults, group := DefaultConfig(), ""
+	for _, f := range fields() {
+		if f.group != group {
+			group = f.group
+			fmt.Fprintf(&b, "\n%s:\n", group)
+		}
+		fmt.Fprintf(&b, "  %s", f.name)
+		if text := f.text(&defaults); text != "" {
+			fmt.Fprintf(&b, "=%s", text)
+		}
+		fmt.Fprintf(&b, "\n        %s\n", f.help())
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// help is the field's description with the values it takes.
+func (f field) help() string {
+	if len(f.oneOf) > 1 {
+		return f.doc + " (" + orList(f.oneOf) + ")"
+	}
+	return f.doc
+}
