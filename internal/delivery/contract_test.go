@@ -156,8 +156,7 @@ func TestHeartbeatIsACommentOnASilentStream(t *testing.T) {
 		r.policy.Heartbeat = 15 * time.Second
 		s := r.connect("").start()
 		s.raw("$ready")
-		r.forward(16 * time.Second)
-		if got := s.raw(":\n\n"); strings.Contains(got, "id:") {
+		if got := r.silence(s, ":\n\n"); strings.Contains(got, "id:") {
 			t.Fatalf("got %q", got)
 		}
 	})
@@ -169,10 +168,8 @@ func TestHeartbeatMovesThePositionWhenItHasMoved(t *testing.T) {
 		s := r.connect("").start()
 		s.raw("$ready")
 		r.topic.skip(500)
-		r.forward(16 * time.Second)
-		s.raw("id: " + position(r, 500) + "\n\n")
-		r.forward(16 * time.Second)
-		s.raw(":\n\n")
+		r.silence(s, "id: "+position(r, 500)+"\n\n")
+		r.silence(s, ":\n\n")
 		r.topic.publish("after")
 		if got := s.raw("after"); strings.Contains(got, "id: "+position(r, 500)) {
 			t.Fatalf("got %q", got)
@@ -200,9 +197,8 @@ func TestHeartbeatCanBeAnEvent(t *testing.T) {
 		r.policy.Heartbeat = 15 * time.Second
 		r.policy.HeartbeatEvent = sse.NewFrame("ping", nil)
 		s := r.connect("").start()
-		s.expect("$ready", "")
-		r.forward(16 * time.Second)
-		s.expect("ping", "")
+		s.raw("$ready")
+		r.silence(s, "event: ping\ndata: \n\n")
 	})
 }
 

@@ -215,6 +215,25 @@ func (s *stream) expectEOF() {
 	}
 }
 
+// silence lets time pass until a heartbeat has come. Once is not always enough: a ResponseWriter may report a write late, which then
+// counts as traffic.
+func (r *rig) silence(s *stream, want string) string {
+	r.t.Helper()
+	beat := make(chan struct{})
+	defer close(beat)
+	go func() {
+		for {
+			r.forward(16 * time.Second)
+			select {
+			case <-beat:
+				return
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+	}()
+	return s.raw(want)
+}
+
 // raw reads until the text has been seen.
 func (s *stream) raw(want string) string {
 	s.t.Helper()
