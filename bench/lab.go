@@ -157,9 +157,9 @@ func (s *Server) free() error {
 	return resp.Body.Close()
 }
 
-// Settle waits until a server's memory no longer changes, and returns it. The naive server is told to collect and give
-// back what it does not need; headgate must do so by itself.
-func (l *Lab) Settle(s *Server) (int64, error) {
+// Settle waits until a server's memory has not changed for a time, and returns it. The naive server is told to collect
+// and give back what it does not need; headgate must do so by itself, and takes up to ten seconds to begin.
+func (l *Lab) Settle(s *Server, still time.Duration) (int64, error) {
 	if s.Kind == "naive" || s.Kind == "hub" {
 		if err := s.free(); err != nil {
 			return 0, fmt.Errorf("settle: %w", err)
@@ -167,7 +167,7 @@ func (l *Lab) Settle(s *Server) (int64, error) {
 	}
 	const step = 250 * time.Millisecond
 	last, same := int64(0), time.Duration(0)
-	for waited := time.Duration(0); same < l.size.Still && waited < 2*time.Minute; waited += step {
+	for waited := time.Duration(0); same < still && waited < 2*time.Minute; waited += step {
 		rss, err := rssOf(s.Proc.Pid)
 		if err != nil {
 			return 0, err

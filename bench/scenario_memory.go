@@ -39,7 +39,7 @@ func growth(l *Lab, row *Row, target func(i int) int) error {
 			return err
 		}
 		defer swarm.Close()
-		before, err := l.Settle(server)
+		before, err := l.Settle(server, time.Second)
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func growth(l *Lab, row *Row, target func(i int) int) error {
 		if err != nil {
 			return err
 		}
-		after, err := l.Settle(server)
+		after, err := l.Settle(server, l.size.Still)
 		if err != nil {
 			return err
 		}

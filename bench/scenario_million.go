@@ -47,7 +47,7 @@ func million(l *Lab) ([]Row, error) {
 		l.logf("million: %d streams", open+n)
 	}
 	for _, s := range servers {
-		rss, err := l.Settle(s)
+		rss, err := l.Settle(s, l.size.Still)
 		if err != nil {
 			return nil, err
 		}

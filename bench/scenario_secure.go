@@ -56,7 +56,7 @@ func secureGrowth(l *Lab, kind, certFile, keyFile string, per int) (float64, err
 		return 0, err
 	}
 	defer l.Stop(server)
-	before, err := l.Settle(server)
+	before, err := l.Settle(server, time.Second)
 	if err != nil {
 		return 0, err
 	}
@@ -72,7 +72,7 @@ func secureGrowth(l *Lab, kind, certFile, keyFile string, per int) (float64, err
 			}
 		}
 	}
-	after, err := l.Settle(server)
+	after, err := l.Settle(server, l.size.Still)
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,95 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if runRole() { // the servers under test are this executable
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// Small sizes on a busy machine: only ratios, and only such as hold by a wide margin.
+func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	chosen, err := choose("memory,fanout,fanout-max,resume")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rows, err := run(ctx, sizes["test"], []string{"headgate", "bare", "naive"}, chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		row      string
+		min, max float64 // of headgate's figure as a multiple of the naive server's
+	}{
+		{"memory per idle stream", 0, 0.1},
+		{"fan-out, 400 clients, one message in flight", 0.8, 1000},
+		{"fan-out at maximum rate, 200", 2, 1e6},
+		{"fan-out at maximum rate, 400", 2, 1e6},
+	} {
+		row := find(t, rows, c.row)
+		mine, naive := row.Figures["headgate"], row.Figures["naive"]
+		if mine.Passes == 0 || naive.Passes == 0 || naive.Median <= 0 {
+			t.Errorf("%s: not measured: %+v, %v", row.Name, row.Figures, row.Notes)
+			continue
+		}
+		if x := mine.Median / naive.Median; x < c.min || x > c.max {
+			t.Errorf("%s: headgate %v, naive %v %s: %.3g times, want %v to %v; %v", row.Name, mine, naive, row.Unit, x, c.min, c.max, row.Notes)
+		}
+	}
+	resumed := find(t, rows, "400 clients cut off")
+	if resumed.Figures["headgate"].Passes == 0 {
+		t.Errorf("resume: not measured: %v", resumed.Notes)
+	}
+	for _, check := range resumed.Checks {
+		if strings.HasPrefix(check.Target, "0 lost") && !check.Met {
+			t.Errorf("resume: %s, measured %v; %v", check.Target, check.Got, resumed.Notes)
+		}
+	}
+}
+
+func find(t *testing.T, rows []Row, prefix string) Row {
+	t.Helper()
+	for _, r := range rows {
+		if strings.HasPrefix(r.Name, prefix) {
+			return r
+		}
+	}
+	t.Fatalf("no row %q", prefix)
+	return Row{}
+}
+
+func TestWriteReport_KeepsWhatIsWrittenByHand(t *testing.T) {
+	path := t.TempDir() + "/performance.md"
+	if err := os.WriteFile(path, []byte("# Mine\n\nbefore\n"+beginMark+"old"+endMark+"\nafter\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeReport(path, "new"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"before", "new", "after"} {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	if strings.Contains(string(got), "old") {
+		t.Errorf("the old figures are still there: %q", got)
+	}
+}
