@@ -63,8 +63,8 @@ func TestPage_SeesAStreamComeBackAfterACut(t *testing.T) {
 	if err := p.Wait(ctx, `ids.length === 2`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := proxy.WaitHeads(ctx, 1, "GET /events", "Last-Event-ID: 1\r\n"); err != nil {
-		t.Fatalf("the browser did not come back with its id: %v in %q", err, proxy.Heads())
+	if err := proxy.WaitRequest(ctx, "GET /events", "Last-Event-ID: 1\r\n"); err != nil {
+		t.Fatalf("the browser did not come back with its id: %v in %q", err, proxy.Requests())
 	}
 }
 

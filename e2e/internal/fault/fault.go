@@ -5,13 +5,14 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-const headBytes = 8 << 10 // of what each client sends first, remembered for Heads
+const keepBytes = 16 << 10 // of what each side of a connection sends first, remembered for Requests and Answers
 
 // Proxy forwards connections to one address, until it is told to do otherwise. Its methods may be called from any goroutine.
 type Proxy struct {
@@ -21,15 +22,16 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	links   map[*link]struct{}
-	heads   []*head
+	heads   []*exchange
 	open    chan struct{} // closed while bytes flow; a stall replaces it by an open one
 	refuse  bool
-	changed chan struct{} // closed and replaced when a connection comes or sends its head
+	changed chan struct{} // closed and replaced when bytes pass
 }
 
 type link struct{ client, server net.Conn }
 
-type head struct{ text []byte }
+// exchange is what passed over one connection.
+type exchange struct{ request, answer []byte }
 
 // New starts a proxy to target for the length of the test.
 func New(t testing.TB, target string) *Proxy {
@@ -104,44 +106,46 @@ func (p *Proxy) Flow() {
 	}
 }
 
-// Heads are the requests' first bytes, one for each connection in the order of their arrival.
-func (p *Proxy) Heads() []string {
+// Requests are the first bytes that clients sent, one text for each connection in the order of their arrival.
+func (p *Proxy) Requests() []string { return p.texts(func(e *exchange) []byte { return e.request }) }
+
+// Answers are the first bytes that clients were sent, one text for each connection.
+func (p *Proxy) Answers() []string { return p.texts(func(e *exchange) []byte { return e.answer }) }
+
+func (p *Proxy) texts(side func(*exchange) []byte) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.headTexts()
-}
-
-func (p *Proxy) headTexts() []string {
 	var out []string
-	for _, h := range p.heads {
-		if len(h.text) > 0 { // a browser opens connections in advance, and sends nothing on them
-			out = append(out, string(h.text))
+	for _, e := range p.heads {
+		if text := side(e); len(text) > 0 { // a browser opens connections in advance, and sends nothing on them
+			out = append(out, string(text))
 		}
 	}
 	return out
 }
 
-// WaitHeads waits until at least n connections whose request matches all words have come, and returns these requests.
-func (p *Proxy) WaitHeads(ctx context.Context, n int, words ...string) ([]string, error) {
+// Wait waits until ok likes what has passed.
+func (p *Proxy) Wait(ctx context.Context, ok func() bool) error {
 	for {
 		p.mu.Lock()
-		heads, changed := p.headTexts(), p.changed
+		changed := p.changed
 		p.mu.Unlock()
-		var match []string
-		for _, h := range heads {
-			if containsAll(h, words) {
-				match = append(match, h)
-			}
-		}
-		if len(match) >= n {
-			return match, nil
+		if ok() {
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return match, ctx.Err()
+			return ctx.Err()
 		}
 	}
+}
+
+// WaitRequest waits for a connection whose request contains all words.
+func (p *Proxy) WaitRequest(ctx context.Context, words ...string) error {
+	return p.Wait(ctx, func() bool {
+		return slices.ContainsFunc(p.Requests(), func(r string) bool { return containsAll(r, words) })
+	})
 }
 
 func containsAll(s string, words []string) bool {
@@ -177,15 +181,15 @@ func (p *Proxy) forward(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	l, h := &link{client, server}, &head{}
+	l, e := &link{client, server}, &exchange{}
 	p.mu.Lock()
 	p.links[l] = struct{}{}
-	p.heads = append(p.heads, h)
+	p.heads = append(p.heads, e)
 	p.mu.Unlock()
 
 	var both sync.WaitGroup
-	both.Go(func() { p.pipe(server, client, h) })
-	both.Go(func() { p.pipe(client, server, nil) })
+	both.Go(func() { p.pipe(server, client, &e.request) })
+	both.Go(func() { p.pipe(client, server, &e.answer) })
 	both.Wait()
 	p.mu.Lock()
 	delete(p.links, l)
@@ -193,14 +197,14 @@ func (p *Proxy) forward(client net.Conn) {
 }
 
 // pipe copies from src to dst until either ends, and passes the end on.
-func (p *Proxy) pipe(dst, src net.Conn, h *head) {
+func (p *Proxy) pipe(dst, src net.Conn, keep *[]byte) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := src.Read(buf)
 		p.mu.Lock()
 		open := p.open
-		if h != nil && n > 0 && len(h.text) < headBytes {
-			h.text = append(h.text, buf[:n]...)
+		if room := keepBytes - len(*keep); n > 0 && room > 0 {
+			*keep = append(*keep, buf[:min(n, room)]...)
 			close(p.changed)
 			p.changed = make(chan struct{})
 		}
