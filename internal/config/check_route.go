@@ -21,15 +21,18 @@ func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment
 	if len(route.Sources) == 0 && route.Publish == nil {
 		b.d.fail(y.at, Problem{Message: "the route has neither a source nor publish", Example: `source: {type: core, subject: "prices.{symbol}"}`})
 	}
-	used := map[string]bool{}
+	before, used := len(b.d.r.problems), map[string]bool{}
 	templates := b.checkSources(route, y1, segments, used)
 	b.checkPublish(route, y1, segments, used)
-	b.checkParams(route, y1, segments, used)
+	b.checkParams(route, y1, segments)
 	b.checkEvent(y1, templates)
 	b.checkAuth(route, y1)
 	b.checkShared(route, &y1.sharedYAML)
 	if len(y1.Headers) > 0 && route.Envelope == "none" {
 		b.d.fail(y1.Headers[0].at, Problem{Message: "headers: only an envelope can show them", Hint: "add envelope: headgate"})
+	}
+	if len(b.d.r.problems) == before {
+		b.checkUsed(route, y1, segments, used)
 	}
 }
 
@@ -211,7 +214,7 @@ func relayable(name string) string {
 }
 
 // checkParams checks the patterns of the path's placeholders, and makes them whole-value ones.
-func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment, used map[string]bool) {
+func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment) {
 	for _, name := range slices.Sorted(maps.Keys(y.Params)) {
 		p := y.Params[name].Pattern
 		if !p.said() {
@@ -235,8 +238,12 @@ func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment, us
 		}
 		route.Params[name] = anchored(p.v)
 	}
+}
+
+// checkUsed warns of placeholders of the path that change nothing.
+func (b *builder) checkUsed(route *Route, y *routeYAML, segments []segment, used map[string]bool) {
 	for _, name := range paramNames(segments) {
-		if !used[name] && y.Path.said() && len(route.Sources) > 0 && y.Auth.Require == nil {
+		if !used[name] && len(route.Sources) > 0 {
 			b.d.r.warn(fmt.Sprintf("%s:%d:%d", b.d.file, y.Path.at.line, y.Path.at.column), "no subject uses the placeholder {"+name+"}: every value gets the same events")
 		}
 	}

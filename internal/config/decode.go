@@ -194,7 +194,7 @@ func (d *decoder) null(n ast.Node, dst reflect.Value, path string) {
 	case reflect.Slice, reflect.Map, reflect.Struct, reflect.Interface:
 		return
 	}
-	d.fail(position(n), Problem{Message: path + " has no value", Hint: "write one, or drop the line"})
+	d.fail(position(n), Problem{Message: shown(path) + " has no value", Hint: "write one, or drop the line"})
 }
 
 func (d *decoder) list(n ast.Node, dst reflect.Value, path string, depth int) {
@@ -204,7 +204,7 @@ func (d *decoder) list(n ast.Node, dst reflect.Value, path string, depth int) {
 		if text, ok := scalarText(n); ok {
 			hint = "did you mean [" + strconv.Quote(text) + "]?"
 		}
-		d.fail(position(n), Problem{Message: path + " is a list", Expected: "entries that begin with -, or [a, b]", Hint: hint})
+		d.fail(position(n), Problem{Message: shown(path) + " is a list", Expected: "entries that begin with -, or [a, b]", Hint: hint})
 		return
 	}
 	dst.Set(reflect.MakeSlice(dst.Type(), 0, len(s.Values))) // an empty list is said too
@@ -269,7 +269,7 @@ func tooDeep(lines []string) (pos, bool) {
 func (d *decoder) scalar(n ast.Node, dst reflect.Value, path string) {
 	text, ok := scalarText(n)
 	if !ok {
-		d.fail(position(n), Problem{Message: path + " is a single value, not a list or a mapping", Expected: expectedOf(dst.Type(), "", "")})
+		d.fail(position(n), Problem{Message: shown(path) + " is a single value, not a list or a mapping", Expected: expectedOf(dst.Type(), "", "")})
 		return
 	}
 	if dst.Kind() == reflect.String {
@@ -278,7 +278,7 @@ func (d *decoder) scalar(n ast.Node, dst reflect.Value, path string) {
 	}
 	v, err := parsers[dst.Type()](text)
 	if err != nil {
-		d.fail(position(n), Problem{Message: path + ": " + quoteShort(text) + ": " + err.Error(), Expected: expectedOf(dst.Type(), "", "")})
+		d.fail(position(n), Problem{Message: shown(path) + ": " + quoteShort(text) + ": " + err.Error(), Expected: expectedOf(dst.Type(), "", "")})
 		return
 	}
 	dst.Set(reflect.ValueOf(v))

@@ -125,10 +125,8 @@ func expectedOf(t reflect.Type, least, most string) string {
 	default:
 		what = "text"
 	}
-	if least != "" && least != "0" && least != "1" {
-		what += ", at least " + boundText(t, least)
-	} else if least == "1" && t != reflect.TypeFor[Duration]() && t != reflect.TypeFor[Bytes]() {
-		what += ", at least 1"
+	if n, err := strconv.Atoi(least); err == nil && (n > 1 || t == reflect.TypeFor[int]() || t == reflect.TypeFor[float64]()) {
+		what += ", " + boundText(t, least) + " or more"
 	}
 	if most != "" {
 		what += ", at most " + boundText(t, most)

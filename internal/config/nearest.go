@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // distance is the number of letters to insert, delete, replace or swap with their neighbour to make b from a
 // (optimal string alignment). Names are short, so the table is not worth saving.
@@ -31,7 +34,7 @@ func distance(a, b string) int {
 // maxCompared bounds the work of distance on what comes from outside.
 const maxCompared = 64
 
-// nearest finds the name that text most likely means: at most 2 letters away, and fewer than half of the letters.
+// nearest finds the name that text most likely means: at most 2 letters away, and fewer than half of them.
 func nearest(text string, names []string) (string, bool) {
 	if text == "" || len(text) > maxCompared {
 		return "", false
@@ -45,10 +48,17 @@ func nearest(text string, names []string) (string, bool) {
 	return best, best != ""
 }
 
-// nearestHint asks whether the nearest name was meant, or says nothing.
+// nearestHint asks whether the nearest name was meant, or one that begins like text; or it says nothing.
 func nearestHint(text string, names []string) string {
-	if name, ok := nearest(text, names); ok && !slices.Contains(names, text) {
-		return "did you mean " + name + "?"
+	name, ok := nearest(text, names)
+	if !ok && len(text) >= 3 {
+		i := slices.IndexFunc(names, func(n string) bool { return strings.HasPrefix(text, n) || strings.HasPrefix(n, text) })
+		if ok = i >= 0; ok {
+			name = names[i]
+		}
 	}
-	return ""
+	if !ok || slices.Contains(names, text) {
+		return ""
+	}
+	return "did you mean " + name + "?"
 }

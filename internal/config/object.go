@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,7 +20,7 @@ type entry struct {
 func (d *decoder) entries(n ast.Node, path, shape string, depth int) ([]entry, bool) {
 	list, ok := pairs(n)
 	if !ok {
-		d.fail(position(n), Problem{Message: pathOr(path, "the file") + " is a mapping", Expected: shape})
+		d.fail(position(n), Problem{Message: shown(path) + " is a mapping", Expected: shape})
 		return nil, false
 	}
 	var own, merged []entry
@@ -105,7 +106,7 @@ func (d *decoder) object(n ast.Node, dst reflect.Value, path string, depth int) 
 	}
 	for _, m := range known {
 		if m.required && !slices.ContainsFunc(entries, func(e entry) bool { return e.key == m.name }) {
-			d.fail(position(n), Problem{Message: join(path, m.name) + " is missing", Expected: m.doc, Example: m.name + ": " + m.example})
+			d.fail(position(n), Problem{Message: shown(join(path, m.name)) + " is missing", Expected: m.doc, Example: m.name + ": " + m.example})
 		}
 	}
 }
@@ -114,7 +115,7 @@ func (d *decoder) object(n ast.Node, dst reflect.Value, path string, depth int) 
 func (d *decoder) unknown(e entry, known []member, path string) {
 	p := Problem{Message: "unknown field " + quoteShort(e.key)}
 	if path != "" {
-		p.Message += " in " + path
+		p.Message += " in " + shown(path)
 	}
 	var names []string
 	for _, m := range known {
@@ -158,13 +159,13 @@ func (d *decoder) checkMember(m member, v reflect.Value, path string) {
 		if !ok && slices.Contains(m.laterValues, text) {
 			d.fail(at, Problem{Message: notYet(m.name + ": " + text)})
 		} else if !ok && text != "" {
-			d.fail(at, Problem{Message: path + ": " + quoteShort(text) + ": " + message, Expected: orList(m.oneOf),
+			d.fail(at, Problem{Message: shown(path) + ": " + quoteShort(text) + ": " + message, Expected: orList(m.oneOf),
 				Hint: nearestHint(text, append(slices.Clone(m.oneOf), m.laterValues...))})
 		}
 		return
 	}
 	if message, ok := checkBounds(inner, m.min, m.max); !ok {
-		d.fail(at, Problem{Message: path + ": " + message, Expected: expectedOf(inner.Type(), m.min, m.max)})
+		d.fail(at, Problem{Message: shown(path) + ": " + message, Expected: expectedOf(inner.Type(), m.min, m.max)})
 	}
 }
 
@@ -177,9 +178,15 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-func pathOr(path, other string) string {
+var routeIndex = regexp.MustCompile(`^routes\[[0-9]+\]\.?`)
+
+// shown is the path as messages have it: the line says which route it is.
+func shown(path string) string {
 	if path == "" {
-		return other
+		return "the file"
+	}
+	if path = routeIndex.ReplaceAllString(path, ""); path == "" {
+		return "a route"
 	}
 	return path
 }
