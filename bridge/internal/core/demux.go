@@ -1,0 +1,159 @@
+package core
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headgate/bridge/internal/encode"
+	"headgate/internal/flow"
+	"headgate/internal/subject"
+)
+
+// signalsEvery is how many messages the demux loop takes before it looks whether there is something else to do.
+const signalsEvery = 64
+
+// demuxState is owned by the demux loop.
+type demuxState struct {
+	held     bool   // the connection is lost: what arrives on the next one waits until the gap has been announced
+	received uint64 // messages taken from the channel
+	pressure uint64 // until so many messages have been received, each is checked for a loss before it
+	lossy    map[*topic]struct{}
+	lastAt   int64
+}
+
+// demuxLoop takes every message of the connection, gives it its arrival number, and pushes it to those who follow its topic. It
+// holds no lock while it pushes.
+func (d *dataConn) demuxLoop(ctx context.Context) {
+	d.lossy = map[*topic]struct{}{}
+	for {
+		in := d.ch
+		if d.held {
+			in = nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.toDemux.wake:
+			d.attend()
+		case m := <-in:
+			d.handle(m)
+			d.drain(signalsEvery)
+		}
+		if d.toDemux.any.Load() {
+			d.attend()
+		}
+	}
+}
+
+// drain takes what is there without the price of a select over several channels.
+func (d *dataConn) drain(n int) {
+	for ; n > 0; n-- {
+		select {
+		case m := <-d.ch:
+			d.handle(m)
+		default:
+			return
+		}
+	}
+}
+
+// handle gives one message to its topic.
+func (d *dataConn) handle(m *nats.Msg) {
+	d.received++
+	d.watch()
+	now := time.Now().UnixNano()
+	d.lastAt = max(d.lastAt, now) // the wall clock may step back; the order of arrival does not
+	if d.pressure > 0 {
+		d.overflowBefore(m)
+	}
+
+	d.mu.Lock()
+	t := d.topics[m.Sub.Subject]
+	if t == nil || t.sub != m.Sub {
+		d.mu.Unlock()
+		return // of a subscription that has ended, or is not confirmed again yet
+	}
+	if subject.Internal(m.Subject) {
+		d.mu.Unlock()
+		d.notRelayed.Add(1)
+		return
+	}
+	d.seq++
+	it := &item{Message: encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: d.lastAt}, seq: d.seq}
+	t.push(it)
+	if t.items != nil && t.listed == 0 {
+		d.list(t)
+	}
+	links := t.links
+	d.mu.Unlock()
+
+	d.messages.Add(1)
+	d.bytes.Add(uint64(len(m.Data)))
+	for _, l := range links {
+		d.deliver(l, it)
+	}
+	d.pushing.Store(nil)
+	d.progress.Store(it.seq)
+}
+
+// deliver pushes a message to one follower of its topic, or the gap that takes its place.
+func (d *dataConn) deliver(l *link, it *item) {
+	if l.skips(it.Subject) {
+		return
+	}
+	r := it.frame(l.src.format, d)
+	f := r.Frame
+	if r.Refused {
+		f = d.core.gap(r.Reason, l.name)
+	}
+	d.push(l.src, flow.Event{Frame: f, Entry: int(l.entry), Seq: it.seq, At: it.At})
+}
+
+// push gives an event to a source's sink. The source says that it is closed before it waits for pushing to change, and pushing
+// changes before closed is read, so no push comes after Close.
+func (d *dataConn) push(s *Source, e flow.Event) {
+	d.pushing.Store(s)
+	if !s.closed.Load() {
+		s.sink.Push(e)
+	}
+}
+
+func (l *link) skips(literal string) bool {
+	for _, p := range l.skip {
+		if subject.Match(p, literal) {
+			return true
+		}
+	}
+	return false
+}
+
+// attend does what the signals ask for.
+func (d *dataConn) attend() {
+	for _, s := range d.toDemux.take() {
+		switch s.kind {
+		case sigDown:
+			d.hold()
+		case sigUp:
+			d.reconnected()
+			d.held = false
+		case sigSlow:
+			d.overflowOf(s.sub)
+		case sigRefused:
+			d.interestLost(s.topic)
+		case sigHealed:
+			d.interestBack(s.topic, s.sub)
+		}
+	}
+}
+
+// hold takes what came before the connection was lost, and then nothing until the gap of the lost connection has been announced.
+// That gap is announced when the server has confirmed all subscriptions again: a client that then asks for the present state by
+// other means misses nothing.
+func (d *dataConn) hold() {
+	for range len(d.ch) {
+		d.handle(<-d.ch)
+	}
+	d.held = true
+}

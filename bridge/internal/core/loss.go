@@ -1,0 +1,241 @@
+package core
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headgate/bridge/gap"
+	"headgate/internal/flow"
+	"headgate/internal/sse"
+)
+
+// gap is a $gap frame, counted.
+func (c *Core) gap(r gap.Reason, name string) *sse.Frame {
+	c.gaps.Add(r, 1)
+	return gap.Shared(r, name)
+}
+
+// watch sees when the channel is full, which is when nats.go loses messages. The loop cannot miss it: behind a loss lie as many
+// messages as the channel holds, and only this loop takes them out. From then on each message is checked until those have passed.
+func (d *dataConn) watch() {
+	n := len(d.ch)
+	switch {
+	case n >= cap(d.ch)-1:
+		d.pressure = d.received + uint64(cap(d.ch)) + 1
+	case d.pressure > 0 && (n == 0 || d.received > d.pressure):
+		d.relax()
+	}
+}
+
+// relax ends the checks with one last look at the topics that lost messages: theirs may have been the last.
+func (d *dataConn) relax() {
+	d.pressure = 0
+	for t := range d.lossy {
+		// A topic stays in the list: nats.go tells of a loss only when the last message before it was not lost as well.
+		if !d.overflow(t) {
+			delete(d.lossy, t)
+		}
+	}
+}
+
+// overflowBefore announces a loss before the message that follows it.
+func (d *dataConn) overflowBefore(m *nats.Msg) {
+	d.mu.Lock()
+	t := d.topics[m.Sub.Subject]
+	if t != nil && t.sub != m.Sub {
+		t = nil
+	}
+	d.mu.Unlock()
+	if t != nil && d.received > t.quiet {
+		d.overflow(t)
+	}
+}
+
+// overflowOf announces the loss that nats.go has just told of, unless a message was quicker.
+func (d *dataConn) overflowOf(sub *nats.Subscription) {
+	d.mu.Lock()
+	t := d.topics[sub.Subject]
+	if t != nil && t.sub != sub {
+		t = nil
+	}
+	d.mu.Unlock()
+	if t != nil && d.received > t.quiet {
+		d.overflow(t)
+	}
+}
+
+// overflow announces what nats.go has dropped of a topic since the last time. Whatever it drops later lies behind all that waits in
+// the channel now, so nothing more is announced before that has passed: one gap for each hole, not for each message.
+// It is false for a topic that has ended.
+func (d *dataConn) overflow(t *topic) bool {
+	d.mu.Lock()
+	sub, gone := t.sub, t.removed
+	d.mu.Unlock()
+	if sub == nil {
+		return !gone
+	}
+	n, err := sub.Dropped()
+	if err != nil {
+		return true
+	}
+	d.mu.Lock()
+	lost := 0
+	if t.sub == sub {
+		lost = n - t.dropped
+		t.dropped = n
+	}
+	d.mu.Unlock()
+	if lost <= 0 {
+		return true
+	}
+	d.dropped.Add(uint64(lost))
+	d.losses.note(lossOverflow, lost, t.subject)
+	t.quiet = d.received + uint64(len(d.ch))
+	d.lossy[t] = struct{}{}
+	if d.pressure == 0 {
+		d.pressure = t.quiet + 1
+	}
+	d.announce(t, gap.Overflow)
+	return true
+}
+
+// announce tells everybody who follows a topic of a hole in it.
+func (d *dataConn) announce(t *topic, r gap.Reason) {
+	d.mu.Lock()
+	d.seq++
+	n := d.seq
+	t.raise(n)
+	links := t.links
+	d.mu.Unlock()
+	d.announceTo(links, r, n)
+}
+
+func (d *dataConn) announceTo(links []*link, r gap.Reason, seq uint64) {
+	now := time.Now().UnixNano()
+	for _, l := range links {
+		d.push(l.src, flow.Event{Frame: d.core.gap(r, l.name), Entry: int(l.entry), Seq: seq, At: now})
+	}
+	d.pushing.Store(nil)
+	d.progress.Store(seq)
+}
+
+// reconnected tells every source with a topic on this connection, once for each of its names.
+func (d *dataConn) reconnected() {
+	d.mu.Lock()
+	d.seq++
+	n := d.seq
+	d.lost = n
+	var lead []*link
+	for _, t := range d.topics {
+		t.clear()
+		for _, l := range t.links {
+			if l.lead {
+				lead = append(lead, l)
+			}
+		}
+	}
+	topics := len(d.topics)
+	d.mu.Unlock()
+	if len(lead) > 0 {
+		d.log.Warn("messages may have been lost while NATS was away: told to all streams of this connection", "reason", gap.Reconnect,
+			"topics", topics, "groups", len(lead))
+	}
+	d.announceTo(lead, gap.Reconnect, n)
+}
+
+// interestLost: the server does not send this topic's messages any more.
+func (d *dataConn) interestLost(t *topic) {
+	d.losses.note(lossRefused, 1, t.subject)
+	d.announce(t, gap.Reconnect)
+}
+
+// interestBack: the server sends them again. Only now does the topic take the messages of the new subscription, so that the gap,
+// which covers the time between, comes before them.
+func (d *dataConn) interestBack(t *topic, sub *nats.Subscription) {
+	d.mu.Lock()
+	h := d.deaf[t]
+	if h == nil || h.sub != sub { // it ended, or was subscribed on another connection meanwhile
+		d.mu.Unlock()
+		return
+	}
+	delete(d.deaf, t)
+	t.deaf = false
+	t.sub, t.dropped = sub, 0
+	d.mu.Unlock()
+	d.announce(t, gap.Reconnect)
+}
+
+// encoded hears of every frame that was made.
+func (d *dataConn) encoded(it *item, r *result) {
+	switch {
+	case r.Refused && r.Reason == gap.Invalid:
+		d.losses.note(lossInvalid, 1, it.Subject)
+	case r.Refused:
+		d.losses.note(lossTooLarge, 1, it.Subject)
+	case r.BadType:
+		d.core.badTypes.Inc()
+	}
+}
+
+type loss uint8
+
+const (
+	lossOverflow loss = iota
+	lossRefused
+	lossInvalid
+	lossTooLarge
+	lossKinds
+)
+
+var lossText = [lossKinds]string{
+	lossOverflow: "messages lost between NATS and headgate, which was too slow to take them: told with $gap; a larger NATS_PENDING_MSGS " +
+		"or more NATS_DATA_CONNECTIONS may help",
+	lossRefused:  "NATS refuses a subscription that it accepted before: told with $gap; trying again",
+	lossInvalid:  "messages whose payload is not JSON were replaced by $gap, because their route says data: json",
+	lossTooLarge: "messages above the route's max_event_bytes were replaced by $gap",
+}
+
+const lossesEvery = 10 * time.Second
+
+// losses writes one log line per kind of loss and lossesEvery, with how many there were and a subject for example.
+type losses struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	kinds [lossKinds]struct {
+		last    time.Time
+		n       int
+		subject string
+	}
+}
+
+func (l *losses) note(k loss, n int, subject string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &l.kinds[k]
+	s.n += n
+	s.subject = subject
+	l.say(k, time.Now())
+}
+
+// flush writes what is still unsaid.
+func (l *losses) flush(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range lossKinds {
+		l.say(k, now)
+	}
+}
+
+// say needs mu.
+func (l *losses) say(k loss, now time.Time) {
+	s := &l.kinds[k]
+	if s.n == 0 || now.Sub(s.last) < lossesEvery {
+		return
+	}
+	l.log.Warn(lossText[k], "count", s.n, "subject", s.subject)
+	s.n, s.last = 0, now
+}

@@ -1,0 +1,127 @@
+package core
+
+import (
+	"cmp"
+	"slices"
+
+	"headgate/bridge/gap"
+	"headgate/internal/cursor"
+	"headgate/internal/flow"
+	"headgate/internal/sse"
+)
+
+// step is something to read: a message of a ring, or a hole in it.
+type step struct {
+	link   *link
+	seq    uint64
+	it     *item // nil: a hole
+	reason gap.Reason
+}
+
+// Read implements flow.History from the rings, in memory: done is called before it returns. Where a ring does not reach back far
+// enough, the hole is an event in its place.
+func (s *Source) Read(from, to cursor.Position, maxBytes int, done func(flow.Batch)) {
+	if s.closed.Load() || len(from) != len(s.conns) || len(to) != len(s.conns) {
+		done(flow.Batch{Err: flow.ErrClosed})
+		return
+	}
+	var room [4][]step // most sources use few connections
+	steps := room[:0]
+	for i := range s.conns {
+		steps = append(steps, s.stepsOf(i, from[i].Seq, to[i].Seq))
+	}
+	b := flow.Batch{Done: true}
+	for size := 0; ; {
+		entry := earliest(steps)
+		if entry < 0 {
+			break
+		}
+		if size >= maxBytes && len(b.Events) > 0 {
+			b.Done = false
+			break
+		}
+		st := steps[entry][0]
+		steps[entry] = steps[entry][1:]
+		if f := s.frameOf(st); f != nil {
+			e := flow.Event{Frame: f, Entry: entry, Seq: st.seq}
+			if st.it != nil {
+				e.At = st.it.At
+			}
+			b.Events = append(b.Events, e)
+			size += f.Len()
+		}
+	}
+	done(b)
+}
+
+// stepsOf is what one connection has in (from, to], by arrival number.
+func (s *Source) stepsOf(entry int, from, to uint64) []step {
+	if from >= to { // nothing new, or live from the beginning
+		return nil
+	}
+	d := s.conns[entry]
+	var steps []step
+	d.mu.Lock()
+	for i := range s.links {
+		l := &s.links[i]
+		if int(l.entry) != entry {
+			continue
+		}
+		t := l.topic
+		switch lost := max(t.lost, d.lost); {
+		case from < lost:
+			steps = hole(steps, step{link: l, seq: min(lost, to), reason: gap.UnknownPosition})
+		case from < t.evicted:
+			steps = hole(steps, step{link: l, seq: min(t.evicted, to), reason: gap.Expired})
+		}
+		for _, it := range t.between(from, to) {
+			if !l.skips(it.Subject) {
+				steps = append(steps, step{link: l, seq: it.seq, it: it})
+			}
+		}
+	}
+	d.mu.Unlock()
+	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.seq, b.seq) })
+	return steps
+}
+
+// hole adds a hole, once for each source and reason, at the first place where something is missing.
+func hole(steps []step, h step) []step {
+	for i := range steps {
+		if o := &steps[i]; o.it == nil && o.reason == h.reason && o.link.name == h.link.name {
+			o.seq = min(o.seq, h.seq)
+			return steps
+		}
+	}
+	return append(steps, h)
+}
+
+// earliest is the entry whose next step came first; -1 when nothing is left. A hole goes before everything.
+func earliest(steps [][]step) int {
+	best := -1
+	var bestAt int64
+	for i := range steps {
+		if len(steps[i]) == 0 {
+			continue
+		}
+		at := int64(0)
+		if it := steps[i][0].it; it != nil {
+			at = it.At
+		}
+		if best < 0 || at < bestAt {
+			best, bestAt = i, at
+		}
+	}
+	return best
+}
+
+func (s *Source) frameOf(st step) *sse.Frame {
+	if st.it == nil {
+		return s.core.gap(st.reason, st.link.name)
+	}
+	r := st.it.frame(s.format, s.conns[st.link.entry])
+	if r.Refused {
+		return s.core.gap(r.Reason, st.link.name)
+	}
+	return r.Frame
+}
