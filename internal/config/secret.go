@@ -4,17 +4,29 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"regexp"
 	"strings"
 )
 
 // mask stands for a secret wherever one would be printed.
 const mask = "***"
 
-var userInfo = regexp.MustCompile(`(//|^|,)[^/@,\s]*@`)
-
-// maskURLs hides user, password and token in a list of NATS URLs.
-func maskURLs(text string) string { return userInfo.ReplaceAllString(text, "${1}"+mask+"@") }
+// maskURLs hides user, password and token in a list of NATS URLs. What is not understood is hidden rather than shown: a password
+// with a slash or a comma breaks the URL, and must not be seen for that.
+func maskURLs(text string) string {
+	parts := strings.Split(text, ",")
+	for i, part := range parts {
+		scheme := ""
+		if n := strings.Index(part, "://"); n >= 0 {
+			scheme = part[:n+3]
+		}
+		if n := strings.LastIndex(part, "@"); n >= 0 {
+			parts[i] = scheme + mask + part[n:]
+		} else if i+1 < len(parts) && strings.Contains(parts[i+1], "@") && !strings.Contains(parts[i+1], "://") {
+			parts[i] = scheme + mask // perhaps the beginning of a password
+		}
+	}
+	return strings.Join(parts, ",")
+}
 
 // readSecrets takes the secrets that stand in files. The value and the file of one secret exclude each other.
 func readSecrets(c *Config, read func(string) ([]byte, error), r *report) {

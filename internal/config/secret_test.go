@@ -1,0 +1,109 @@
+package config
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The secrets of these tests all hold this word, which no output may have.
+const word = "hunter2"
+
+func TestSecrets_AreTakenFromFilesWithoutTheLineEnd(t *testing.T) {
+	c, _, err := Load(Options{Environ: []string{"AUTH_MODE=none", "SUBJECTS_ALLOW=a", "NATS_TOKEN_FILE=/run/token"},
+		ReadFile: files(map[string]string{"/run/token": "  " + word + "\r\n"})})
+	if err != nil || c.NATS.Token != word {
+		t.Fatal(err, c.NATS.Token)
+	}
+}
+
+func TestSecrets_AreReadAgainWhenTheFileChanges(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("one\n")
+	c, _, err := Load(Options{Environ: []string{"AUTH_MODE=none", "SUBJECTS_ALLOW=a", "NATS_USER=u", "NATS_PASSWORD_FILE=" + file}})
+	if err != nil || c.NATS.Password != "one" {
+		t.Fatal(err)
+	}
+	write("two\n")
+	if p, err := c.NATS.ReadPassword(); err != nil || p != "two" {
+		t.Error(p, err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := c.NATS.ReadPassword(); err == nil || p != "one" {
+		t.Error("without the file the last password must stay, with an error:", p, err)
+	}
+	if p, err := (NATS{Token: "t"}).ReadToken(); err != nil || p != "t" {
+		t.Error(p, err)
+	}
+}
+
+func TestSecrets_NeverAppearInErrorsOrOutput(t *testing.T) {
+	denied := func(name string) ([]byte, error) {
+		if strings.Contains(name, "denied") {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+		}
+		return files(map[string]string{"/run/secret": word, "/run/empty": "\n"})(name)
+	}
+	for _, env := range [][]string{
+		{"NATS_USER=u", "NATS_PASSWORD=" + word},
+		{"NATS_USER=u", "NATS_PASSWORD=" + word + "\x00"},
+		{"NATS_PASSWORD=" + word, "NATS_TOKEN=" + word},
+		{"NATS_TOKEN=" + word, "NATS_TOKEN_FILE=/run/secret"},
+		{"NATS_TOKEN_FILE=" + word},
+		{"NATS_TOKEN_FILE=/run/secret"},
+		{"NATS_TOKEN_FILE=/run/empty"},
+		{"NATS_TOKEN_FILE=/run/denied"},
+		{"NATS_PASWORD=" + word, "NATS_PASS=" + word, "NATS_SECRET=" + word},
+		{"NATS_URL=nats://user:" + word + "@a:4222," + word + "@b:4222"},
+		{"NATS_URL=nats://user:" + word + "@a:4222", "NATS_USER=u"},
+		{"NATS_URL=http://user:" + word + "@a:4222"},
+		{"NATS_URL=nats://user:" + word + "@a:x"},
+		{"NATS_URL=nats://user:" + word + "%zz@a:4222"},
+		{"NATS_URL=nats://user:" + word + "/slash@a:4222"},
+		{"NATS_URL=nats://user:" + word + ",comma@a:4222"},
+		{"NATS_CREDS_FILE=" + word},
+	} {
+		c, warnings, err := Load(Options{Environ: append(env, "AUTH_MODE=none", "SUBJECTS_ALLOW=a"), ReadFile: denied})
+		var b strings.Builder
+		if e := Print(&b, c); e != nil {
+			t.Fatal(e)
+		}
+		if err != nil {
+			b.Reset() // only a good configuration is printed
+			b.WriteString(err.Error())
+		}
+		for _, w := range warnings {
+			b.WriteString(w.String())
+		}
+		if strings.Contains(b.String(), word) {
+			t.Errorf("%v shows the secret:\n%s", env, b.String())
+		}
+	}
+}
+
+func TestSecrets_UnreadableFilesComeWithARemedy(t *testing.T) {
+	for _, file := range []string{"/run/none", "/run/denied", "/run/empty", "bare"} {
+		_, _, err := Load(Options{Environ: []string{"AUTH_MODE=none", "SUBJECTS_ALLOW=a", "NATS_TOKEN_FILE=" + file}, ReadFile: func(name string) ([]byte, error) {
+			switch name {
+			case "/run/denied":
+				return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+			case "/run/empty":
+				return []byte(" \n"), nil
+			}
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}})
+		list, _ := err.(Errors)
+		if len(list) != 1 || list[0].Hint == "" || list[0].Variable != "NATS_TOKEN_FILE" {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
