@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+	"unsafe"
+
+	"headgate/internal/config"
+	"headgate/internal/delivery"
+)
+
+// What the tests in package gateway_test need to see.
+
+var (
+	WeighAccept = weighAccept
+	Canonical   = canonical
+	LocalHost   = localHost
+	EncodeHead  = encodeHead
+)
+
+// Slugs are all refusals.
+func Slugs() []string {
+	var all []string
+	for _, p := range problems {
+		all = append(all, p.slug)
+	}
+	return all
+}
+
+// Problem is one row of the table.
+type Problem struct {
+	Slug, Title, Remedy, Cause string
+	Status                     int
+}
+
+func Problems() []Problem {
+	var all []Problem
+	for _, p := range problems {
+		all = append(all, Problem{p.slug, p.title, p.remedy, p.cause, p.status})
+	}
+	return all
+}
+
+const StreamSize = unsafe.Sizeof(stream{})
+
+// Table is a table of streams.
+type Table struct{ streams }
+
+func NewTable() *Table {
+	t := &Table{}
+	t.init()
+	return t
+}
+
+var (
+	Take = (*streams).take
+	Give = func(t *Table, tag uint64) (number uint64, ok bool) {
+		st, ok := t.give(tag)
+		return st.number, ok
+	}
+	Count = (*streams).count
+)
+
+// Admitted is how many admissions are out.
+func (s *Server) Admitted() int { return s.streams.count() }
+
+// Specs compiles a route and asks it for subjects and position, as the pipeline does.
+func Specs(cr config.Route, limit int, r *http.Request) (subjects []string, position string, err error) {
+	rt, err := compileRoute(cr, config.DefaultConfig())
+	if err != nil {
+		return nil, "", err
+	}
+	q := queryOf(r)
+	specs, _, err := rt.specs(r, q, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	position, err = rt.position(r, q)
+	for _, sp := range specs {
+		subjects = append(subjects, sp.Subjects...)
+	}
+	return subjects, position, err
+}
+
+// Refused is the slug of a refusal, and whether err is one.
+func Refused(err error) (string, bool) {
+	r, ok := err.(*refusal)
+	if !ok {
+		return "", false
+	}
+	return problems[r.kind].slug, true
+}
+
+// PutEndings passes n ended streams to the log and writes what it writes.
+func (s *Server) PutEndings(n int, r delivery.Reason) {
+	for range n {
+		s.endings.put(ending{ended: delivery.Ended{Reason: r, Duration: time.Second}, route: "r", id: "x-1"})
+	}
+}
+
+func ParseQuery(raw string) url.Values {
+	return queryOf(&http.Request{URL: &url.URL{RawQuery: raw}}).values
+}
