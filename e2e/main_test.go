@@ -22,6 +22,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	stack.MaybeNATS()
 	cleanup, err := stack.Setup()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -2,6 +2,11 @@
 
 package proc
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
-func dieWithParent() *syscall.SysProcAttr { return nil }
+func ownGroup() *syscall.SysProcAttr { return nil }
+
+func signalGroup(p *os.Process, s syscall.Signal) error { return p.Signal(s) }

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,7 +41,7 @@ type Process struct {
 func Start(name string, cmd *exec.Cmd) (*Process, error) {
 	p := &Process{Name: name, cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p, p
-	cmd.SysProcAttr = dieWithParent()
+	cmd.SysProcAttr = ownGroup()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -130,9 +131,9 @@ func (p *Process) Wait(ctx context.Context) (int, error) {
 	return 0, p.err
 }
 
-// Kill ends the process at once, as a crash would, and waits for it.
+// Kill ends the process and what it has started at once, as a crash would, and waits for it.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill()
+	_ = signalGroup(p.cmd.Process, syscall.SIGKILL)
 	<-p.done
 }
 
@@ -143,7 +144,7 @@ func (p *Process) Stop() {
 		return
 	default:
 	}
-	_ = p.cmd.Process.Signal(os.Interrupt)
+	_ = signalGroup(p.cmd.Process, syscall.SIGTERM)
 	select {
 	case <-p.done:
 	case <-time.After(killWait):

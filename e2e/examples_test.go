@@ -1,0 +1,220 @@
+package e2e_test
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"headgate/e2e/internal/browser"
+	"headgate/e2e/internal/need"
+	"headgate/e2e/internal/proc"
+	"headgate/e2e/internal/stack"
+)
+
+// example is one folder of examples/, brought to free ports, with its commands running.
+type example struct {
+	commands []string // of its README, in order, without the two that start the servers
+	page     string   // where the page is
+	path     string   // PATH with a nats command
+}
+
+// startExample starts what the README of an example starts, with the README's own commands. The ports in the files become free ones,
+// `go run .` becomes the program that was built, and nothing else is changed.
+func startExample(t *testing.T, name string) *example {
+	t.Helper()
+	need.Program(t, "python3", "python3")
+	need.Program(t, "curl", "curl")
+	must(t, stack.BuildHeadgate())
+	gate, pages, admin := proc.FreeAddr(t), proc.FreeAddr(t), proc.FreeAddr(t)
+	dir := filepath.Join(t.TempDir(), name)
+	renamed := strings.NewReplacer("localhost:8080", "localhost:"+port(gate), "localhost:8000", "localhost:"+port(pages),
+		"127.0.0.1:8000", pages, " 8000\n", " "+port(pages)+"\n", "examples/"+name, dir, "go run . ", stack.HeadgateBinary()+" ")
+	must(t, copyRenamed(os.DirFS("../examples/"+name), dir, renamed))
+	blocks := stack.ShellBlocks(t, filepath.Join(dir, "README.md"))
+	if len(blocks) < 4 || !strings.Contains(blocks[0], "ROUTES_FILE=") || !strings.Contains(blocks[1], "http.server") {
+		t.Fatalf("the README does not begin with the two servers: %q", blocks)
+	}
+
+	ctx, cancel := stack.Deadline(t, brief)
+	defer cancel()
+	// Only the addresses that a README has no need to name, for they have defaults.
+	server := shell(t, blocks[0], "HTTP_ADDR="+gate, "ADMIN_ADDR="+admin)
+	must(t, server.WaitListening(ctx, gate))
+	found, err := server.WaitOutput(ctx, regexp.MustCompile(`NATS +(nats://\S+)`))
+	must(t, err)
+	must(t, shell(t, blocks[1]).WaitListening(ctx, pages))
+	return &example{commands: blocks[2:], page: "http://localhost:" + port(pages) + "/",
+		path: "PATH=" + stack.NATSCommand(t, found[1]) + ":" + os.Getenv("PATH")}
+}
+
+// run runs the i-th command to its end, and returns what it printed.
+func (e *example) run(t *testing.T, i int) string {
+	t.Helper()
+	p := shell(t, e.commands[i], e.path)
+	ctx, cancel := soon(t)
+	defer cancel()
+	_, err := p.Wait(ctx)
+	must(t, err)
+	return p.Output()
+}
+
+// shell starts a command for the length of the test, in the root of the repository.
+func shell(t *testing.T, command string, env ...string) *proc.Process {
+	t.Helper()
+	cmd := exec.Command("bash", "-c", command)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), env...)
+	return proc.StartT(t, strings.TrimSpace(command), cmd)
+}
+
+func port(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
+}
+
+func copyRenamed(from fs.FS, to string, names *strings.Replacer) error {
+	return fs.WalkDir(from, ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, path), 0o755)
+		}
+		text, err := fs.ReadFile(from, path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, path), []byte(names.Replace(string(text))), 0o644)
+	})
+}
+
+// openPage opens a page of the example and waits for its welcome.
+func (e *example) openPage(t *testing.T, query string) *browser.Page {
+	t.Helper()
+	p := browser.New(t)
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, p.Open(ctx, e.page+query))
+	must(t, p.Wait(ctx, `document.querySelector("#state").className === "open"`))
+	return p
+}
+
+// sees waits until a JavaScript expression is true on the page.
+func sees(t *testing.T, p *browser.Page, expression string) {
+	t.Helper()
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, p.Wait(ctx, expression))
+}
+
+// showsText waits until the elements that a selector finds have these texts, in this order.
+func showsText(t *testing.T, p *browser.Page, selector string, texts ...string) {
+	t.Helper()
+	sees(t, p, fmt.Sprintf(`JSON.stringify([...document.querySelectorAll(%q)].map(e => e.innerText.replace(/\s+/g, " ").trim())) === JSON.stringify(%s)`,
+		selector, jsList(texts)))
+}
+
+func jsList(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = fmt.Sprintf("%q", text)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// quiet fails when a page has thrown, or logged an error of its own.
+func quiet(t *testing.T, p *browser.Page) {
+	t.Helper()
+	for _, line := range p.Said() {
+		if strings.HasPrefix(line, "exception") || strings.HasPrefix(line, "console.error") || strings.HasPrefix(line, "security") {
+			t.Errorf("the page says: %s", line)
+		}
+	}
+}
+
+func TestExample_LiveFeedListsIDAndTemperatureAfterTheWelcome(t *testing.T) {
+	e := startExample(t, "live-feed")
+	p := e.openPage(t, "")
+	showsText(t, p, "#state", "Welcome! Connected to feed (live).")
+	e.run(t, 0)
+	showsText(t, p, "#readings li", "Sensor 5 25 °C", "Sensor 4 24 °C", "Sensor 3 23 °C", "Sensor 2 22 °C", "Sensor 1 21 °C")
+	e.run(t, 1)
+	sees(t, p, `document.querySelector("#readings li").innerText.includes("19.5 °C")`)
+	if out := e.run(t, 2); !strings.Contains(out, "event: $ready") {
+		t.Errorf("curl shows no welcome:\n%s", out)
+	}
+	quiet(t, p)
+}
+
+func TestExample_BroadcastReachesEveryPage(t *testing.T) {
+	e := startExample(t, "broadcast")
+	one, two := e.openPage(t, ""), e.openPage(t, "")
+	e.run(t, 0)
+	e.run(t, 1)
+	for _, p := range []*browser.Page{one, two} {
+		showsText(t, p, "#messages li", "Hello from a service", "Hello, everybody")
+	}
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, one.Eval(ctx, `document.querySelector("#text").focus()`, nil))
+	must(t, one.Type(ctx, "from a <b>page</b>"))
+	must(t, one.Press(ctx, "Enter"))
+	for _, p := range []*browser.Page{one, two} {
+		showsText(t, p, "#messages li", "from a <b>page</b>", "Hello from a service", "Hello, everybody")
+		quiet(t, p)
+	}
+}
+
+func TestExample_NotificationsReachOneUserWithTheirType(t *testing.T) {
+	e := startExample(t, "notifications")
+	alice, bob := e.openPage(t, "?user=alice"), e.openPage(t, "?user=bob")
+	e.run(t, 0)
+	showsText(t, alice, "#list li", "Payment 12.50 EUR from Carol", "You were mentioned Bob wrote: have you seen this, @alice?")
+	showsText(t, bob, "#list li", "Alert Your disk is full")
+	e.run(t, 1)
+	sees(t, alice, `document.querySelector("#list li.alert").innerText.includes("5 minutes")`)
+	showsText(t, bob, "#list li", "Alert Your disk is full")
+	if out := e.run(t, 2); !strings.Contains(out, "parameter-invalid") {
+		t.Errorf("a wildcard as user answered:\n%s", out)
+	}
+	quiet(t, alice)
+	quiet(t, bob)
+}
+
+func TestExample_AnalyticsArriveEverySecond(t *testing.T) {
+	e := startExample(t, "analytics")
+	p := e.openPage(t, "")
+	service := shell(t, e.commands[0], e.path)
+	sees(t, p, `Number(document.querySelector("#updates").textContent) >= 3`)
+	sees(t, p, `document.querySelector("#line").getAttribute("points").split(" ").length >= 3`)
+	service.Stop()
+	e.run(t, 1)
+	sees(t, p, `document.querySelector("#visitors").textContent === "512" && document.querySelector("#orders").textContent === "17"`)
+	quiet(t, p)
+}
+
+func TestExamples_EveryFolderIsTestedAndListed(t *testing.T) {
+	index, err := os.ReadFile("../examples/README.md")
+	must(t, err)
+	tested, err := os.ReadFile("examples_test.go")
+	must(t, err)
+	entries, err := os.ReadDir("../examples")
+	must(t, err)
+	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue
+		}
+		if !strings.Contains(string(index), "]("+entry.Name()+")") {
+			t.Errorf("examples/README.md does not list %s", entry.Name())
+		}
+		if !strings.Contains(string(tested), `startExample(t, "`+entry.Name()+`")`) {
+			t.Errorf("no test starts %s", entry.Name())
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package stack
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+)
+
+const asNATS = "HEADGATE_E2E_AS_NATS"
+
+// NATSCommand makes a directory with a program called nats in it, for the shell commands of documents: `nats pub SUBJECT DATA`, which
+// is all they use of NATS's own command. It is this test binary again, see MaybeNATS. natsURL is where it publishes.
+func NATSCommand(t testing.TB, natsURL string) (dir string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %s \"$@\"\n", asNATS, natsURL, self)
+	if err := os.WriteFile(filepath.Join(dir, "nats"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// MaybeNATS is the program when this process was started as one. TestMain calls it first.
+func MaybeNATS() {
+	url := os.Getenv(asNATS)
+	if url == "" {
+		return
+	}
+	if err := publishArgs(url, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "nats:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func publishArgs(url string, args []string) error {
+	if len(args) == 5 && args[0] == "-s" { // nats -s URL pub SUBJECT DATA
+		url, args = args[1], args[2:]
+	}
+	if len(args) != 3 || args[0] != "pub" {
+		return fmt.Errorf("only `pub SUBJECT DATA` is known here, not %q", args)
+	}
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if err := nc.Publish(args[1], []byte(args[2])); err != nil {
+		return err
+	}
+	return nc.Flush()
+}
