@@ -70,10 +70,7 @@ func (b *Bridge) Open(ctx context.Context, req flow.Request) (flow.Opened, error
 }
 
 // Ack says where a message went. Stream is empty when NATS took it without storing it.
-type Ack struct {
-	Stream string
-	Seq    uint64
-}
+type Ack = flow.Ack
 
 // Publish hands a message to NATS and returns when the server has processed it; within NATS_PUBLISH_TIMEOUT, or it fails with
 // flow.ErrUnconfirmed, and the message may or may not have been relayed. flow.ErrUnavailable and ErrRefused mean that it was not.

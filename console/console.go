@@ -39,6 +39,7 @@ type Route struct {
 	Params   []Param  `json:"params"`             // in the order of the path
 	Subjects []string `json:"subjects,omitempty"` // templates the stream follows
 	Allow    []string `json:"allow,omitempty"`    // patterns within which the client names subjects
+	Event    string   `json:"event,omitempty"`    // type of its events, where it is always the same
 	IDs      bool     `json:"ids"`                // the stream can be resumed
 	Publish  string   `json:"publish,omitempty"`  // template of the subject that POST publishes to
 	MaxBytes int64    `json:"maxBytes,omitempty"` // of such a body

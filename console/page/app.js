@@ -120,7 +120,8 @@ function connect() {
 }
 
 function snippet() {
-  const request = { ...form.request(), types: [...types] };
+  const request = form.request();
+  if (types.size > 0 && stream.url === request.url) request.types = [...types];
   $('snippet').textContent = {
     curl: () => snippets.curl(request),
     EventSource: () => snippets.eventSource(request),

@@ -90,7 +90,7 @@ export class Form {
     return $('subjects').value.split(/[\s,]+/).filter((subject) => subject !== '');
   }
 
-  // request is what the form says now: {url, lastId, subjects}.
+  // request is what the form says now: {url, lastId, subjects, types}.
   request() {
     const { route } = this;
     const values = this.params.values();
@@ -98,7 +98,8 @@ export class Form {
     const named = route.allow ? this.subjects() : [];
     for (const subject of named) url.searchParams.append('subject', subject);
     const subjects = route.allow ? named : (route.subjects || []).map((template) => fill(template, values));
-    return { url: url.href, lastId: route.ids ? $('last-id').value.trim() : '', subjects };
+    const types = route.event ? [route.event] : [];
+    return { url: url.href, lastId: route.ids ? $('last-id').value.trim() : '', subjects, types };
   }
 
   // problem says what is missing for a request, or ''.

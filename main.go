@@ -1,0 +1,202 @@
+// Headgate exposes NATS to browsers as server-sent events. This file has the flags; serve.go builds the parts and runs them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"headgate/internal/config"
+)
+
+// version is set by the linker: -X main.version=1.2.3.
+var version = ""
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // something went wrong while it ran, or it is not alive
+	exitUsage  = 2 // wrong flags or configuration: starting again will not help
+)
+
+const healthTimeout = 3 * time.Second
+
+// program is one run, with everything it takes from its surroundings.
+type program struct {
+	args    []string // without the program's name
+	environ []string
+	stdout  io.Writer
+	stderr  io.Writer
+	signals <-chan os.Signal // the first begins the drain, the second stops at once
+}
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	p := program{args: os.Args[1:], environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: signals}
+	os.Exit(p.run(context.Background()))
+}
+
+// flags are actions, not settings: settings come from the environment and the routes file.
+type flags struct {
+	dev, check, print, health, version, help bool
+}
+
+func (p *program) parse() (flags, error) {
+	var f flags
+	set := flag.NewFlagSet("headgate", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.BoolVar(&f.dev, "dev", false, "")
+	set.BoolVar(&f.check, "check", false, "")
+	set.BoolVar(&f.print, "print-config", false, "")
+	set.BoolVar(&f.health, "healthcheck", false, "")
+	set.BoolVar(&f.version, "version", false, "")
+	set.BoolVar(&f.help, "help", false, "")
+	err := set.Parse(p.args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		f.help = true
+		return f, nil
+	case err != nil:
+		return f, err
+	case set.NArg() > 0:
+		return f, fmt.Errorf("unexpected argument %q: headgate takes flags only, its settings come from the environment", set.Arg(0))
+	}
+	return f, nil
+}
+
+// run is the whole program, from its flags to its exit code. It ends early when ctx does, as at the first signal.
+func (p *program) run(ctx context.Context) int {
+	f, err := p.parse()
+	switch {
+	case err != nil:
+		fmt.Fprintf(p.stderr, "headgate: %v\nheadgate -help lists the flags and every setting.\n", err)
+		return exitUsage
+	case f.help:
+		return p.help()
+	case f.version:
+		fmt.Fprintf(p.stdout, "headgate %s\n", versionText())
+		return exitOK
+	}
+	cfg, warnings, err := config.Load(config.Options{Environ: p.environ, Dev: f.dev})
+	if f.health {
+		return p.healthcheck(ctx, cfg.Admin.Addr)
+	}
+	if err != nil {
+		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
+		return exitUsage
+	}
+	switch {
+	case f.check:
+		return p.check(cfg, warnings)
+	case f.print:
+		return p.print(cfg)
+	}
+	log := newLogger(cfg.Log, p.stderr)
+	for _, w := range warnings {
+		log.Warn(w.Text, "where", w.Where)
+	}
+	if cfg.Dev {
+		return p.serveDev(ctx, cfg, log)
+	}
+	return p.serve(ctx, cfg, log, nil)
+}
+
+const usage = `headgate exposes NATS to browsers as server-sent events.
+
+  headgate -dev            everything on this machine: NATS, demo routes, console page; insecure
+  headgate                 serve, as the environment and the routes file say
+  headgate -check          tell everything that is wrong with the configuration, and exit
+  headgate -print-config   show the configuration with all defaults, without secrets
+  headgate -healthcheck    ask /livez of the process with this environment: exit 0 when it lives
+  headgate -version
+  headgate -help
+
+Settings come from the environment, routes from ROUTES_FILE or SUBJECTS_ALLOW. The values below are the defaults.
+`
+
+func (p *program) help() int {
+	fmt.Fprint(p.stdout, usage)
+	return p.shown(config.Help(p.stdout))
+}
+
+func (p *program) print(cfg config.Config) int { return p.shown(config.Print(p.stdout, cfg)) }
+
+// shown is the exit code after writing to stdout.
+func (p *program) shown(err error) int {
+	if err != nil {
+		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// check has come this far, so the configuration is fine in itself; the gateway has its own view on how routes go together.
+func (p *program) check(cfg config.Config, warnings []config.Warning) int {
+	for _, w := range warnings {
+		fmt.Fprintf(p.stderr, "warning: %s\n", w)
+	}
+	if err := dryRun(cfg); err != nil {
+		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
+		return exitUsage
+	}
+	fmt.Fprintf(p.stdout, "The configuration is good: %d routes.\n", len(cfg.Routes))
+	return exitOK
+}
+
+// healthcheck asks the process that runs with this environment whether it lives, for container engines without HTTP probes.
+func (p *program) healthcheck(ctx context.Context, addr string) int {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	if err := askLive(ctx, addr); err != nil {
+		fmt.Fprintf(p.stderr, "headgate: not alive: %v\n", err)
+		return exitFailed
+	}
+	fmt.Fprintln(p.stdout, "alive")
+	return exitOK
+}
+
+func askLive(ctx context.Context, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("ADMIN_ADDR=%s: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost" // a listener on every address is also there
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/livez", nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy from the environment
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s answered %s", req.URL, resp.Status)
+	}
+	return nil
+}
+
+// versionText is the linker's version, else what the build knows of itself.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

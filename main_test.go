@@ -1,0 +1,447 @@
+//go:build !nodev
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"headgate/internal/devnats"
+	"headgate/internal/sse"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second // for anything that should be quick on any machine
+
+// process is the program, running in this process.
+type process struct {
+	t             *testing.T
+	stdout        *buffer
+	stderr        *buffer
+	signals       chan os.Signal
+	done          chan struct{}
+	code          int
+	public, admin string // base URLs
+}
+
+// buffer is a bytes.Buffer for two goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// base keeps a test's program off the ports and the runtime settings of everybody else.
+func base(more ...string) []string {
+	return append([]string{"HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "GOGC=100", "GOMAXPROCS=2", "SHUTDOWN_DRAIN=300ms"}, more...)
+}
+
+// start runs the program until the test ends.
+func start(t *testing.T, environ []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, stdout: &buffer{}, stderr: &buffer{}, signals: make(chan os.Signal, 2), done: make(chan struct{})}
+	prog := program{args: args, environ: environ, stdout: p.stdout, stderr: p.stderr, signals: p.signals}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer close(p.done)
+		p.code = prog.run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		p.wait()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return p
+}
+
+// listening waits for the addresses, which the log tells.
+func (p *process) listening() *process {
+	p.t.Helper()
+	p.until("the program listens", func() bool {
+		for line := range strings.Lines(p.stderr.String()) {
+			var entry struct{ Msg, HTTP, Admin string }
+			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "headgate is listening" {
+				p.public, p.admin = "http://"+entry.HTTP, "http://"+entry.Admin
+				return true
+			}
+		}
+		return false
+	})
+	return p
+}
+
+func (p *process) until(what string, ok func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not within %s: %s\nstdout:\n%s\nstderr:\n%s", patience, what, p.stdout, p.stderr)
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-p.done:
+			if !ok() {
+				p.t.Fatalf("the program ended with %d before: %s\nstderr:\n%s", p.code, what, p.stderr)
+			}
+			return
+		}
+	}
+}
+
+// wait gives the exit code.
+func (p *process) wait() int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		p.t.Fatalf("the program does not end\nstderr:\n%s", p.stderr)
+	}
+	return p.code
+}
+
+// status is that of a GET on the admin or the public side.
+func (p *process) get(url string) (int, string) {
+	p.t.Helper()
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body)
+}
+
+func (p *process) ready() {
+	p.t.Helper()
+	p.until("/readyz is 200", func() bool { status, _ := p.get(p.admin + "/readyz"); return status == http.StatusOK })
+}
+
+// open opens a stream and reads its $ready.
+func (p *process) open(path string) *stream {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.public+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatalf("GET %s: %v\nstderr:\n%s", path, err, p.stderr)
+	}
+	p.t.Cleanup(func() { cancel(); _ = resp.Body.Close() })
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(resp.Body)
+		p.t.Fatalf("GET %s: %s\n%s", path, resp.Status, body)
+	}
+	s := &stream{t: p.t, events: sse.NewDecoder(resp.Body), close: cancel}
+	s.next("$ready")
+	return s
+}
+
+type stream struct {
+	t      *testing.T
+	events *sse.Decoder
+	close  func()
+}
+
+// next is the next event of the type, whatever comes before it.
+func (s *stream) next(eventType string) sse.Event {
+	s.t.Helper()
+	for {
+		e, err := s.events.Next()
+		if err != nil {
+			s.t.Fatalf("waiting for %s: %v", eventType, err)
+		}
+		if e.Type == eventType {
+			return e
+		}
+	}
+}
+
+func TestDev_ARealMessageOfARealNATSArrivesWithNothingButTheProgram(t *testing.T) {
+	p := start(t, base(), "-dev").listening()
+	p.ready()
+	prices := p.open("/v1/prices/ACME")
+	for range 3 {
+		e := prices.next("price")
+		var price struct {
+			Symbol string
+			Price  float64
+		}
+		if err := json.Unmarshal([]byte(e.Data), &price); err != nil || price.Symbol != "ACME" || price.Price <= 0 {
+			t.Fatalf("event %+v: %v", e, err)
+		}
+		if e.ID == "" {
+			t.Errorf("event without an id: %+v", e)
+		}
+	}
+	if e := p.open("/v1/analytics").next("analytics"); !strings.Contains(e.Data, `"streams":`) {
+		t.Errorf("analytics: %+v", e)
+	}
+	if e := p.open("/v1/feed?subject=demo.prices.*").next("message"); !strings.Contains(e.Data, "demo.prices.") {
+		t.Errorf("feed: %+v", e)
+	}
+}
+
+func TestDev_WhatIsPostedArrivesAtTheStreamsItIsMeantFor(t *testing.T) {
+	p := start(t, base(), "-dev").listening()
+	p.ready()
+	everybody, bob := p.open("/v1/broadcast"), p.open("/v1/users/bob/notifications")
+	p.post("/v1/broadcast", "hello, all")
+	if e := everybody.next("message"); e.Data != "hello, all" {
+		t.Errorf("broadcast: %+v", e)
+	}
+	p.post("/v1/users/carol/notify/test", "not for bob")
+	p.post("/v1/users/bob/notify/test", "for bob")
+	if e := bob.next("test"); e.Data != "for bob" {
+		t.Errorf("notification: %+v", e)
+	}
+}
+
+func (p *process) post(path, body string) {
+	p.t.Helper()
+	resp, err := http.Post(p.public+path, "text/plain", strings.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusOK {
+		p.t.Fatalf("POST %s: %s\n%s", path, resp.Status, answer)
+	}
+}
+
+func TestDev_TheBannerNamesLinesThatWork(t *testing.T) {
+	p := start(t, base(), "-dev").listening()
+	p.ready()
+	p.until("the banner is out", func() bool { return strings.Contains(p.stdout.String(), "Ctrl-C") })
+	banner := p.stdout.String()
+	for _, want := range []string{
+		"INSECURE", "curl -N '" + p.public + "/v1/prices/ACME'", "curl -d '{\"text\":\"Hello\"}' '" + p.public + "/v1/users/alice/notify/message'",
+		p.public + "/console/", "pub 'demo.prices.ACME'", "nats://127.0.0.1:", p.admin,
+	} {
+		if !strings.Contains(banner, want) {
+			t.Errorf("the banner lacks %q:\n%s", want, banner)
+		}
+	}
+	if status, body := p.get(p.public + "/console/"); status != http.StatusOK || !strings.Contains(body, "headgate") {
+		t.Errorf("console: %d", status)
+	}
+	status, body := p.get(p.public + "/console/routes.json")
+	if status != http.StatusOK || !strings.Contains(body, `"example":"ACME"`) || !strings.Contains(body, `"publish":"demo.broadcast"`) {
+		t.Errorf("routes.json: %d %s", status, body)
+	}
+	p.post("/v1/users/alice/notify/message", "the line of the banner")
+}
+
+func TestDev_ServesRoutesOfYourOwnAndLeavesTheirSubjectsAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "routes.yaml")
+	routes := "version: 1\nroutes:\n  - name: own\n    path: /own/{who}\n    source: {type: core, subject: \"own.{who}\"}\n    publish: {subject: \"own.{who}\"}\n"
+	if err := os.WriteFile(file, []byte(routes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, base("ROUTES_FILE="+file), "-dev").listening()
+	p.ready()
+	own := p.open("/own/me")
+	p.post("/own/me", "mine")
+	if e := own.next("message"); e.Data != "mine" {
+		t.Errorf("%+v", e)
+	}
+	if status, _ := p.get(p.public + "/v1/analytics"); status != http.StatusNotFound {
+		t.Errorf("a demo route is served: %d", status)
+	}
+}
+
+func TestServe_WithoutNATSItLivesIsNotReadyAndBecomesSo(t *testing.T) {
+	nats, err := devnats.Start(devnats.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nats.Shutdown()
+	nats.Stop()
+	p := start(t, base("AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>", "NATS_URL="+nats.URL(), "NATS_RECONNECT_WAIT=20ms", "NATS_RECONNECT_JITTER=10ms")).listening()
+	if status, _ := p.get(p.admin + "/livez"); status != http.StatusOK {
+		t.Errorf("livez: %d", status)
+	}
+	if status, body := p.get(p.admin + "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "nats") {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+	if err := nats.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	p.ready()
+	if status, body := p.get(p.admin + "/metrics"); status != http.StatusOK || !strings.Contains(body, "headgate_") || !strings.Contains(body, "go_goroutines") {
+		t.Errorf("metrics: %d", status)
+	}
+	if status, _ := p.get(p.public + "/console/"); status != http.StatusNotFound {
+		t.Errorf("the console is served unasked: %d", status)
+	}
+}
+
+func TestSignal_TheFirstDrainsAndEveryStreamIsToldSo(t *testing.T) {
+	p := start(t, base(), "-dev").listening()
+	p.ready()
+	streams := []*stream{p.open("/v1/broadcast"), p.open("/v1/broadcast"), p.open("/v1/prices/HOOLI")}
+	p.signals <- syscall.SIGTERM
+	for _, s := range streams {
+		if e := s.next("$end"); e.Data != `{"reason":"draining","reconnect":true}` {
+			t.Errorf("%+v", e)
+		}
+	}
+	if code := p.wait(); code != exitOK {
+		t.Errorf("exit code %d\n%s", code, p.stderr)
+	}
+	if _, err := net.DialTimeout("tcp", strings.TrimPrefix(p.public, "http://"), time.Second); err == nil {
+		t.Error("the listener is still open")
+	}
+}
+
+func TestSignal_TheSecondStopsAtOnce(t *testing.T) {
+	p := start(t, base("SHUTDOWN_DRAIN=10m", "SHUTDOWN_TIMEOUT=11m"), "-dev").listening()
+	p.ready()
+	s := p.open("/v1/broadcast")
+	defer s.close()
+	p.signals <- syscall.SIGTERM
+	p.until("readiness fails while it drains", func() bool { status, _ := p.get(p.admin + "/readyz"); return status == http.StatusServiceUnavailable })
+	p.signals <- syscall.SIGINT
+	if code := p.wait(); code != exitOK {
+		t.Errorf("exit code %d\n%s", code, p.stderr)
+	}
+}
+
+func TestSignal_NoDrainLastsLongerThanItsTimeout(t *testing.T) {
+	p := start(t, base("SHUTDOWN_DRAIN=10ms", "SHUTDOWN_TIMEOUT=20ms"), "-dev").listening()
+	p.ready()
+	p.open("/v1/broadcast")
+	p.signals <- syscall.SIGTERM
+	if code := p.wait(); code != exitOK {
+		t.Errorf("exit code %d\n%s", code, p.stderr)
+	}
+}
+
+// once runs the program to its end.
+func once(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	p := start(t, environ, args...)
+	code = p.wait()
+	return code, p.stdout.String(), p.stderr.String()
+}
+
+func TestCheck_TellsEveryErrorAtOnce(t *testing.T) {
+	code, _, stderr := once(t, []string{"AUTH_MODE=none", "SSE_HEARTBEAT=soon", "SUBJECTS_ALLOW=>", "LOG_LEVEL=loud"}, "-check")
+	if code != exitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	for _, want := range []string{"SSE_HEARTBEAT", "SUBJECTS_ALLOW", "LOG_LEVEL", "3 errors"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("%q is missing in:\n%s", want, stderr)
+		}
+	}
+}
+
+func TestCheck_FindsPathsThatNeitherRouteCanWin(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "routes.yaml")
+	routes := "version: 1\nroutes:\n  - {name: a, path: \"/{x}/b\", source: {type: core, subject: \"a.{x}\"}}\n  - {name: b, path: \"/a/{y}\", source: {type: core, subject: \"a.{y}\"}}\n"
+	if err := os.WriteFile(file, []byte(routes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := once(t, []string{"AUTH_MODE=none", "ROUTES_FILE=" + file}, "-check")
+	if code != exitUsage || !strings.Contains(stderr, "/{x}/b") {
+		t.Errorf("exit code %d:\n%s", code, stderr)
+	}
+}
+
+func TestCheck_AGoodConfigurationIsGood(t *testing.T) {
+	code, stdout, stderr := once(t, []string{"AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>"}, "-check")
+	if code != exitOK || !strings.Contains(stdout, "good") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+func TestStart_RefusesToGuessWhoMayRead(t *testing.T) {
+	code, _, stderr := once(t, []string{"SUBJECTS_ALLOW=feed.>"})
+	if code != exitUsage || !strings.Contains(stderr, "AUTH_MODE") {
+		t.Errorf("exit code %d:\n%s", code, stderr)
+	}
+}
+
+func TestStart_ATakenPortIsNamedWithARemedy(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	code, _, stderr := once(t, base("AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>", "HTTP_ADDR="+ln.Addr().String()))
+	if code != exitFailed || !strings.Contains(stderr, "another process has this port") || !strings.Contains(stderr, "HTTP_ADDR") {
+		t.Errorf("exit code %d:\n%s", code, stderr)
+	}
+}
+
+func TestHealthcheck_AsksTheProcessOfItsEnvironment(t *testing.T) {
+	p := start(t, base(), "-dev").listening()
+	environ := []string{"ADMIN_ADDR=" + strings.TrimPrefix(p.admin, "http://")}
+	if code, stdout, stderr := once(t, environ, "-healthcheck"); code != exitOK || !strings.Contains(stdout, "alive") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	p.signals <- os.Interrupt
+	p.wait()
+	if code, _, stderr := once(t, environ, "-healthcheck"); code != exitFailed || !strings.Contains(stderr, "not alive") {
+		t.Errorf("after the end: exit code %d: %s", code, stderr)
+	}
+}
+
+func TestFlags_ThatOnlyTell(t *testing.T) {
+	for _, tc := range []struct {
+		name, flag string
+		code       int
+		want       string
+	}{
+		{"version", "-version", exitOK, "headgate "},
+		{"help lists flags", "-help", exitOK, "-dev"},
+		{"help lists settings", "-h", exitOK, "SSE_HEARTBEAT"},
+		{"an unknown flag", "-deev", exitUsage, "-deev"},
+		{"an argument", "serve", exitUsage, `"serve"`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			code, stdout, stderr := once(t, nil, tc.flag)
+			if code != tc.code || !strings.Contains(stdout+stderr, tc.want) {
+				t.Errorf("exit code %d, wanted %q in:\n%s%s", code, tc.want, stdout, stderr)
+			}
+		})
+	}
+}
+
+func TestPrintConfig_ShowsEverythingButSecrets(t *testing.T) {
+	code, stdout, stderr := once(t, []string{"AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>", "NATS_USER=gate", "NATS_PASSWORD=hunter2"}, "-print-config")
+	if code != exitOK || !strings.Contains(stdout, "NATS_USER=gate") || strings.Contains(stdout+stderr, "hunter2") {
+		t.Errorf("exit code %d:\n%s%s", code, stdout, stderr)
+	}
+}

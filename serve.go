@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"headgate/bridge"
+	"headgate/gateway"
+	"headgate/internal/admin"
+	"headgate/internal/config"
+	"headgate/internal/delivery"
+	"headgate/ratelimit"
+)
+
+// partsTimeout is how long the parts have to end once nothing is to be waited for any more.
+const partsTimeout = 5 * time.Second
+
+// system is everything that New has made and nothing has started.
+type system struct {
+	cfg      config.Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	bridge   *bridge.Bridge
+	delivery *delivery.Server
+	gateway  *gateway.Server
+	admin    *admin.Server
+}
+
+// build makes the parts in the order in which they need each other.
+func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (*system, error) {
+	s := &system{cfg: cfg, log: log, registry: prometheus.NewRegistry()}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var err error
+	if s.bridge, err = bridge.New(cfg.NATS, cfg.Limit, log, s.registry); err != nil {
+		return nil, err
+	}
+	s.delivery = delivery.New(delivery.Config{
+		Shards: shards, Log: log, Registerer: s.registry,
+		OnEnd: func(e delivery.Ended) { s.gateway.Ended(e) }, // no client can end before there is a gateway
+	})
+	s.gateway, err = gateway.New(gateway.Options{
+		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limiter(cfg, s.registry), Log: log, Registerer: s.registry, Console: page,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.admin = admin.New(admin.Options{
+		Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log,
+		Checks: []admin.Check{
+			admin.RoutesLoaded(func() int { return len(cfg.Routes) }),
+			admin.NATSReached(s.natsState, cfg.ReadyNATSGrace, time.Now),
+			admin.NotDraining(s.gateway.Draining),
+		},
+	})
+	return s, nil
+}
+
+func limiter(cfg config.Config, reg prometheus.Registerer) *ratelimit.Limiter {
+	routes := make(map[string]int, len(cfg.Routes))
+	for _, r := range cfg.Routes {
+		routes[r.Name] = r.MaxStreams
+	}
+	l := cfg.Limit
+	return ratelimit.New(ratelimit.Config{
+		Streams: l.Connections, StreamsPerAddress: l.ConnectionsPerIP, ConnectRate: l.ConnectRate, ConnectBurst: l.ConnectBurst,
+		GlobalConnectRate: l.GlobalConnectRate, PublishRate: l.PublishRate, Addresses: l.Addresses, Routes: routes, Registerer: reg,
+	})
+}
+
+func (s *system) natsState() admin.NATSState {
+	h := s.bridge.Health()
+	return admin.NATSState{Connected: h.Connected, EverConnected: h.EverConnected, Since: h.Since, Detail: h.Detail}
+}
+
+// dryRun builds everything and starts nothing, which finds what only the parts themselves can know to be wrong.
+func dryRun(cfg config.Config) error {
+	_, err := build(cfg, 1, page(cfg, ""), slog.New(slog.DiscardHandler))
+	return err
+}
+
+// extra is what -dev adds to the running system.
+type extra struct {
+	page  http.Handler
+	ready func(s *system, l listeners) // everything is listening
+	parts func(s *system, ps *parts)   // more parts
+}
+
+// serve runs until a signal, the end of ctx, or the failure of a part. It then drains and ends the parts in order.
+func (p *program) serve(ctx context.Context, cfg config.Config, log *slog.Logger, dev *extra) int {
+	shards := tune(p.environ, cfg.SSE.Shards, log)
+	if dev == nil {
+		dev = &extra{page: page(cfg, ""), ready: func(*system, listeners) {}, parts: func(*system, *parts) {}}
+	}
+	s, err := build(cfg, shards, dev.page, log)
+	if err != nil {
+		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
+		return exitUsage
+	}
+	l, err := p.listen(ctx, cfg)
+	if err != nil {
+		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
+		return exitFailed
+	}
+	ps := newParts(log)
+	ps.start("admin", func(ctx context.Context) error { return s.admin.Run(ctx, l.admin) })
+	ps.start("bridge", s.bridge.Run)
+	ps.start("delivery", s.delivery.Run)
+	ps.start("janitor", newJanitor(s.delivery.Streams, log).run)
+	dev.parts(s, ps)
+	ps.start("gateway", func(ctx context.Context) error { return s.gateway.Run(ctx, l.public) })
+	log.Info("headgate is listening", "version", versionText(), "http", l.public.Addr().String(), "admin", l.admin.Addr().String(),
+		"routes", len(cfg.Routes), "shards", shards, "pid", os.Getpid())
+	dev.ready(s, l)
+	return p.end(ctx, s, ps)
+}
+
+// end waits for a reason to end, and ends.
+func (p *program) end(ctx context.Context, s *system, ps *parts) int {
+	code := exitOK
+	select {
+	case sig := <-p.signals:
+		s.log.Info("draining; a second signal stops at once", "signal", sig.String(), "streams", s.delivery.Streams(), "over", s.cfg.Shutdown.Drain.String())
+	case <-ctx.Done():
+		s.log.Info("draining", "streams", s.delivery.Streams(), "over", s.cfg.Shutdown.Drain.String())
+	case err := <-ps.failed:
+		s.log.Error("a part has failed, so the process ends", "error", err)
+		code = exitFailed
+	}
+	finished, hurry := make(chan struct{}), make(chan struct{})
+	go p.hasten(s, finished, hurry)
+	err := ps.stop(hurry)
+	close(finished)
+	<-hurry
+	if err != nil {
+		s.log.Error("stopped with something left", "error", err)
+		return exitFailed
+	}
+	s.log.Info("stopped")
+	return code
+}
+
+// hasten cuts the drain short at SHUTDOWN_TIMEOUT or a second signal, and closes hurry some time later, or when all is finished.
+func (p *program) hasten(s *system, finished <-chan struct{}, hurry chan<- struct{}) {
+	defer close(hurry)
+	late := time.NewTimer(s.cfg.Shutdown.Timeout)
+	defer late.Stop()
+	select {
+	case <-finished:
+		return
+	case <-p.signals:
+		s.log.Warn("second signal: stopping at once", "streams", s.delivery.Streams())
+	case <-late.C:
+		s.log.Warn("SHUTDOWN_TIMEOUT has passed: stopping at once", "streams", s.delivery.Streams(), "timeout", s.cfg.Shutdown.Timeout.String())
+	}
+	s.gateway.Stop()
+	last := time.NewTimer(partsTimeout)
+	defer last.Stop()
+	select {
+	case <-finished:
+	case <-last.C:
+	}
+}
