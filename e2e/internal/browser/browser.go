@@ -55,7 +55,7 @@ func Close() {
 	defer shared.mu.Unlock()
 	if shared.proc != nil {
 		shared.conn.ws.CloseNow()
-		shared.proc.Stop()
+		shared.proc.Kill() // nothing of it is kept
 		_ = os.RemoveAll(shared.dir)
 		shared.proc = nil
 	}

@@ -1,0 +1,88 @@
+package e2e_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"headgate/e2e/internal/browser"
+	"headgate/e2e/internal/need"
+	"headgate/e2e/internal/proc"
+	"headgate/e2e/internal/stack"
+)
+
+// banner starts `headgate -dev` on free ports and returns what it prints.
+func banner(t *testing.T) (addr, text string) {
+	t.Helper()
+	must(t, stack.BuildHeadgate())
+	addr = proc.FreeAddr(t)
+	p := shell(t, "exec "+stack.HeadgateBinary()+" -dev", "HTTP_ADDR="+addr, "ADMIN_ADDR="+proc.FreeAddr(t))
+	ctx, cancel := soon(t)
+	defer cancel()
+	_, err := p.WaitOutput(ctx, regexp.MustCompile(`Ctrl-C`))
+	must(t, err)
+	must(t, p.WaitListening(ctx, addr))
+	return addr, p.Output()
+}
+
+// line is the banner's line after a label, from its command on.
+func line(t *testing.T, text, start string) string {
+	t.Helper()
+	for l := range strings.Lines(text) {
+		if i := strings.Index(l, start); i >= 0 {
+			return strings.TrimSpace(l[i:])
+		}
+	}
+	t.Fatalf("no %q in the banner:\n%s", start, text)
+	return ""
+}
+
+func TestDev_TheBannersCommandsWorkAsTheyStand(t *testing.T) {
+	need.Program(t, "curl", "curl")
+	_, text := banner(t)
+	if !strings.Contains(text, "INSECURE") {
+		t.Error("the banner does not warn")
+	}
+	stream := shell(t, line(t, text, "curl -N"))
+	shows(t, stream, `event: \$ready`)
+	shows(t, stream, `\ndata: .*\n\n(.*\n)*data: `) // the demo ticks
+	post := shell(t, line(t, text, "curl -d")+" -i")
+	shows(t, post, `HTTP/1\.1 20[02] `)
+	path := "PATH=" + stack.NATSCommand(t, "nats://unused") + ":" + os.Getenv("PATH")
+	pub := shell(t, line(t, text, "nats -s"), path)
+	ctx, cancel := soon(t)
+	defer cancel()
+	code, err := pub.Wait(ctx)
+	must(t, err)
+	if code != 0 {
+		t.Errorf("nats pub: %s", pub.Output())
+	}
+	shows(t, stream, `Hello`) // what `nats pub` sent is on the stream
+}
+
+func TestDev_TheConsoleShowsLiveMessagesWithOneClick(t *testing.T) {
+	_, text := banner(t)
+	p := browser.New(t)
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, p.Open(ctx, line(t, text, "http://")))
+	sees(t, p, `document.querySelectorAll("#route option").length > 0`)
+	must(t, p.Eval(ctx, `document.querySelector("#connect").click()`, nil))
+	sees(t, p, `Number(document.querySelector("#n-events").textContent.replace(",", "")) > 5 && document.querySelectorAll("#rows .row").length > 5`)
+	png, err := p.Screenshot(ctx)
+	must(t, err)
+	keep(t, "console.png", png)
+	quiet(t, p)
+}
+
+// A page on the web whose name points at 127.0.0.1 must not reach a developer's headgate.
+func TestDev_AnswersNoForeignHost(t *testing.T) {
+	addr, _ := banner(t)
+	for _, target := range []string{"/console/", "/v1/prices/ACME"} {
+		_, resp := talk(t, addr, "GET "+target+" HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+		if resp.StatusCode != 421 && resp.StatusCode != 403 {
+			t.Errorf("%s for a foreign host: status %d", target, resp.StatusCode)
+		}
+	}
+}
