@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"net/http"
+	"net/netip"
 	"net/url"
+	"reflect"
 	"time"
 	"unsafe"
 
@@ -44,23 +46,25 @@ func Problems() []Problem {
 
 const StreamSize = unsafe.Sizeof(stream{})
 
+var StreamType = reflect.TypeFor[stream]()
+
 // Table is a table of streams.
-type Table struct{ streams }
+type Table struct{ t streams }
 
 func NewTable() *Table {
 	t := &Table{}
-	t.init()
+	t.t.init()
 	return t
 }
 
-var (
-	Take = (*streams).take
-	Give = func(t *Table, tag uint64) (number uint64, ok bool) {
-		st, ok := t.give(tag)
-		return st.number, ok
-	}
-	Count = (*streams).count
-)
+func (t *Table) Take(route uint32, number uint64, addr netip.Addr) uint64 {
+	return t.t.take(route, number, addr)
+}
+func (t *Table) Count() int { return t.t.count() }
+func (t *Table) Give(tag uint64) (number uint64, ok bool) {
+	st, ok := t.t.give(tag)
+	return st.number, ok
+}
 
 // Admitted is how many admissions are out.
 func (s *Server) Admitted() int { return s.streams.count() }
