@@ -21,6 +21,7 @@ import (
 	"headgate/bridge/internal/core"
 	"headgate/internal/config"
 	"headgate/internal/flow"
+	"headgate/internal/subject"
 )
 
 // Bridge is the process's side towards NATS. Its methods may be called from any goroutine, and before, during and after Run.
@@ -64,6 +65,12 @@ func (b *Bridge) Open(ctx context.Context, req flow.Request) (flow.Opened, error
 	for _, s := range req.Sources {
 		if s.Kind != flow.Core {
 			return flow.Opened{}, fmt.Errorf("bridge: source %q is of an unknown kind %d", s.Name, s.Kind)
+		}
+		for _, p := range s.Subjects {
+			// Whoever asks has checked this; but a malformed subject would cost all streams their connection.
+			if err := subject.Valid(p); err != nil || subject.Internal(p) {
+				return flow.Opened{}, fmt.Errorf("bridge: %w: source %q: subject %.100q", flow.ErrRefused, s.Name, p)
+			}
 		}
 	}
 	return b.core.Open(ctx, req)

@@ -141,7 +141,10 @@ func (p *publisher) send(batch []*publishing) {
 	for i, w := range batch {
 		errs[i] = p.outcome(nc.PublishMsg(w.msg))
 	}
-	flushed := p.outcome(p.conn.Flush(nc, p.timeout))
+	var flushed error
+	if err := p.conn.Flush(nc, p.timeout); err != nil {
+		flushed = fmt.Errorf("bridge: publish: %w: %w", flow.ErrUnconfirmed, err) // sent, whatever became of it
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, w := range batch {
@@ -162,8 +165,6 @@ func (p *publisher) outcome(err error) error {
 		return nil
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("bridge: publish: %w", ErrTooLarge)
-	case errors.Is(err, nats.ErrTimeout):
-		return fmt.Errorf("bridge: publish: %w", flow.ErrUnconfirmed)
 	case conn.IsAway(err):
 		return fmt.Errorf("bridge: publish: %w: %w", flow.ErrUnavailable, err)
 	}

@@ -81,8 +81,20 @@ func (s *Source) stepsOf(entry int, from, to uint64) []step {
 		}
 	}
 	d.mu.Unlock()
-	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortFunc(steps, inOrder)
 	return steps
+}
+
+// inOrder sorts by arrival number. A hole may have the number of another topic's message; it comes behind it, for its position
+// says that everything up to there has been given.
+func inOrder(a, b step) int {
+	if a.seq == b.seq && (a.it == nil) != (b.it == nil) {
+		if a.it == nil {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Compare(a.seq, b.seq)
 }
 
 // hole adds a hole, once for each source and reason, at the first place where something is missing.
