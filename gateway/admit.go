@@ -3,7 +3,6 @@ package gateway
 import (
 	"net/http"
 	"net/netip"
-	"strings"
 
 	"headgate/ratelimit"
 )
@@ -55,5 +54,3 @@ func peerAddress(r *http.Request) netip.Addr {
 	}
 	return ap.Addr().Unmap().WithZone("")
 }
-
-func addressLimit(limit string) bool { return strings.Contains(limit, "address") }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"headgate/internal/flow"
@@ -75,10 +76,11 @@ func jitter(most time.Duration) time.Duration {
 // everybody is 503 (RFC 9110, section 15.6.4).
 func overLimit(r ratelimit.Refusal) *refusal {
 	out := &refusal{retryAfter: r.RetryAfter, cause: errors.New("limit: " + r.Limit)}
-	switch own := addressLimit(r.Limit); {
-	case r.Cause == "rate" && own:
+	own := strings.Contains(r.Limit, "address") // so the limiter names the limits of one address
+	switch {
+	case r.Cause == ratelimit.Rate && own:
 		out.kind = rateAddress
-	case r.Cause == "rate":
+	case r.Cause == ratelimit.Rate:
 		out.kind = rateProcess
 	case own:
 		out.kind = capAddress

@@ -146,6 +146,7 @@ func (s *Server) refuse(c *call, r *refusal) {
 	c.outcome = p.slug
 	s.logRefusal(c, r)
 	h := c.w.Header()
+	h.Del("X-Accel-Buffering")                 // of a stream that came to nothing
 	h.Set("Cache-Control", "no-store")         // RFC 9111, section 5.2.2.5: a 404 may be cached otherwise
 	h.Set("X-Content-Type-Options", "nosniff") // Fetch Standard, section 3.6
 	if c.r.ContentLength != 0 || p.cause != "" {
@@ -155,11 +156,11 @@ func (s *Server) refuse(c *call, r *refusal) {
 		if s.turnAway(c, r) {
 			return
 		}
-		after := max(r.retryAfter, time.Second)
-		if r.retryAfter == 0 {
+		after := r.retryAfter
+		if after == 0 {
 			after = s.overloadRetry()
 		}
-		h.Set("Retry-After", strconv.Itoa(ceilSeconds(after))) // RFC 9110, section 10.2.3
+		h.Set("Retry-After", strconv.Itoa(max(1, ceilSeconds(after)))) // RFC 9110, section 10.2.3
 	}
 	if r.allow != "" {
 		h.Set("Allow", r.allow) // RFC 9110, section 15.5.6

@@ -38,9 +38,13 @@ func (s *Server) handover(c *call, client delivery.Client, taken *bool) error {
 	}
 	streamHeader(header)
 	client.Head = encodeHead(header, s.now())
-	c.route.open.Inc()
+	c.route.open.Inc() // before Ended can count it down
+	defer func() {
+		if !*taken {
+			c.route.open.Dec()
+		}
+	}()
 	if err := s.delivery.Handover(conn, client); err != nil {
-		c.route.open.Dec()
 		return &refusal{kind: descriptors, cause: fmt.Errorf("handing the connection over: %w", err)}
 	}
 	*taken, c.raw, c.answered, c.outcome = true, nil, true, outcomeOpened
