@@ -50,7 +50,6 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 func (s *Server) drain() {
 	s.draining.Store(true)
 	over := s.cfg.Shutdown.Drain
-	s.log.Info("draining", "streams", s.streams.count(), "over", over)
 	everyone := func(uint64) bool { return true }
 	s.delivery.EndWhere(everyone, delivery.Draining, over)
 	began := time.Now()
