@@ -84,9 +84,16 @@ func authOption(cfg config.NATS) (nats.Option, error) {
 		}
 		return o, nil
 	case cfg.User != "":
-		return nats.UserInfo(cfg.User, cfg.Password), nil
+		// Asked at every connect: a rotated file counts from the next one on. When it cannot be read, the last value is tried.
+		return nats.UserInfoHandler(func() (string, string) {
+			password, _ := cfg.ReadPassword()
+			return cfg.User, password
+		}), nil
 	case cfg.Token != "":
-		return nats.Token(cfg.Token), nil
+		return nats.TokenHandler(func() string {
+			token, _ := cfg.ReadToken()
+			return token
+		}), nil
 	}
 	return nil, nil
 }
