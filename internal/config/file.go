@@ -185,11 +185,9 @@ func (v val[T]) isVal() {}
 
 // shapeOf is what a mapping looks like, in one line.
 func shapeOf(list []member) string {
-	var names []string
-	for _, m := range list {
-		if !m.hidden && m.later == "" {
-			names = append(names, m.name+": …")
-		}
+	names := shownNames(list)
+	for i := range names {
+		names[i] += ": …"
 	}
 	return "{" + strings.Join(names, ", ") + "}"
 }

@@ -128,9 +128,20 @@ func (d *decoder) unknown(e entry, known []member, path string) {
 	} else if home, ok := homeOf(e.key, known); ok {
 		p.Hint = e.key + " belongs into " + home + ": " + home + ": {" + e.key + ": …}"
 	} else {
-		p.Hint = "the fields here are " + strings.Join(names, ", ")
+		p.Hint = "the fields here are " + strings.Join(shownNames(known), ", ")
 	}
 	d.fail(e.at, p)
+}
+
+// shownNames are the fields that this version does something with.
+func shownNames(known []member) []string {
+	var names []string
+	for _, m := range known {
+		if !m.hidden && m.later == "" {
+			names = append(names, m.name)
+		}
+	}
+	return names
 }
 
 // homeOf finds the field whose mapping knows key.

@@ -72,7 +72,7 @@ func printRoutes(b *strings.Builder, c *Config) {
 func printRoute(b *strings.Builder, r *Route) {
 	lead := "  - "
 	line := func(key, value string) {
-		b.WriteString(lead + key + ": " + value + "\n")
+		b.WriteString(strings.TrimRight(lead+key+": "+value, " ") + "\n")
 		lead = "    "
 	}
 	line("name", yamlText(r.Name))
@@ -154,12 +154,15 @@ func yamlList(list []string) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-// plain is text that no YAML reader takes for anything else.
-var plain = regexp.MustCompile(`^(/[A-Za-z0-9/_.-]*|[a-z][a-z0-9_]*[.-][a-z0-9_.-]*[a-z0-9_]|[a-z][a-z0-9_]{5,})$`)
+// plain is text that YAML readers take for text, but for reserved: words, paths and literal subjects.
+var (
+	plain    = regexp.MustCompile(`^/?[a-z][a-z0-9_./-]*$`)
+	reserved = []string{"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+)
 
 // yamlText writes text plain where that is safe, else between double quotes; Go's escapes are a subset of YAML's.
 func yamlText(s string) string {
-	if plain.MatchString(s) {
+	if plain.MatchString(s) && !slices.Contains(reserved, s) {
 		return s
 	}
 	return strconv.Quote(s)

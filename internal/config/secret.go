@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -106,3 +107,18 @@ func reread(file, last string) (string, error) {
 	}
 	return text, nil
 }
+
+// String is the one way in which fmt and slog show these settings: a Config that slips into a log line must not take secrets along.
+func (n NATS) String() string {
+	type plain NATS
+	n.URL = maskURLs(n.URL)
+	for _, secret := range []*string{&n.Password, &n.Token} {
+		if *secret != "" {
+			*secret = mask
+		}
+	}
+	return fmt.Sprintf("%+v", plain(n))
+}
+
+// GoString is String, for %#v.
+func (n NATS) GoString() string { return n.String() }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -77,8 +78,9 @@ func TestSecrets_NeverAppearInErrorsOrOutput(t *testing.T) {
 		if e := Print(&b, c); e != nil {
 			t.Fatal(e)
 		}
+		fmt.Fprintf(&b, "%v %+v %#v %s", c, c, c, c.NATS)
 		if err != nil {
-			b.Reset() // only a good configuration is printed
+			b.Reset() // only a good configuration is printed or logged
 			b.WriteString(err.Error())
 		}
 		for _, w := range warnings {
