@@ -79,7 +79,7 @@ func (l *endlog) write(e ending, limit *rate.Limiter, left *[256]uint64) {
 		return
 	}
 	l.log.Info("stream ended", "connection", e.id, "route", e.route, "reason", e.ended.Reason.String(),
-		"duration", e.ended.Duration.Round(time.Millisecond), "events", e.ended.Events, "bytes", e.ended.Bytes,
+		"seconds", e.ended.Duration.Seconds(), "events", e.ended.Events, "bytes", e.ended.Bytes,
 		"client", e.stream.address())
 }
 

@@ -36,6 +36,8 @@ var openFailures = []struct {
 	{failing(errors.New("surprise")), "internal", "", http.StatusInternalServerError},
 }
 
+var overloadRefusal = ratelimit.Refusal{Cause: ratelimit.Cap, Limit: ratelimit.Streams}
+
 // overloaded checks the overload answer: what an EventSource takes for a stream that ended.
 func (r *rig) overloaded(resp response, cause string) {
 	r.t.Helper()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -127,17 +128,19 @@ func (r *refusal) document(instance string) []byte {
 	if r.detail != "" {
 		detail = r.detail + " " + p.remedy
 	}
-	body, err := json.Marshal(struct {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // people read it in a terminal, and it is never HTML
+	if err := e.Encode(struct {
 		Type     string `json:"type"`
 		Title    string `json:"title"`
 		Status   int    `json:"status"`
 		Detail   string `json:"detail"`
 		Instance string `json:"instance"`
-	}{problemType + p.slug, p.title, p.status, detail, instance})
-	if err != nil {
+	}{problemType + p.slug, p.title, p.status, detail, instance}); err != nil {
 		panic("gateway: a struct of strings does not marshal: " + err.Error())
 	}
-	return append(body, '\n')
+	return b.Bytes()
 }
 
 // refuse answers a request that gets no stream: with a problem document, or where the route wants it with the overload answer.
