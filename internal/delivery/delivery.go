@@ -1,7 +1,7 @@
 // Package delivery carries events to clients. It takes frames and positions and knows nothing of NATS, routes or identities.
 //
 // Clients belong to shards. A shard is one goroutine that alone touches the sockets of its clients: on Linux it owns the descriptor
-// of every plain HTTP/1.1 stream, and a quiet client is 80 bytes in a table without pointers. Clients with the same sources and
+// of every plain HTTP/1.1 stream, and a quiet client is 88 bytes in a table without pointers. Clients with the same sources and
 // format form a group, whose log is encoded once; a delivery is one non-blocking send of bytes that all clients share.
 package delivery
 
