@@ -34,6 +34,35 @@ type demo struct {
 	numbers int // orders and sign-ups so far
 }
 
+// What the demo says, in the order in which it is read.
+type (
+	price struct {
+		Symbol string  `json:"symbol"`
+		Price  float64 `json:"price"`
+		Change float64 `json:"change"` // in percent, since the start
+		Time   string  `json:"time"`
+	}
+	order struct {
+		Order int     `json:"order"`
+		Total float64 `json:"total"`
+	}
+	signup struct {
+		Account int    `json:"account"`
+		Plan    string `json:"plan"`
+	}
+	message struct {
+		Text string `json:"text"`
+		Time string `json:"time"`
+	}
+	analytics struct {
+		Time       string `json:"time"`
+		Streams    int    `json:"streams"`
+		Goroutines int    `json:"goroutines"`
+		HeapKiB    uint64 `json:"heap_kib"`
+		UptimeS    int    `json:"uptime_s"`
+	}
+)
+
 type quote struct {
 	symbol      string
 	open, price float64
@@ -73,7 +102,7 @@ func (d *demo) round(ctx context.Context) {
 		d.notify(ctx)
 	}
 	if d.rounds%60 == 30 {
-		d.publish(ctx, "demo.broadcast", "", map[string]any{"from": "headgate", "text": "Hello to everybody who listens", "time": now()})
+		d.publish(ctx, "demo.broadcast", "", message{"Hello to everybody who listens", now()})
 	}
 }
 
@@ -81,19 +110,17 @@ func (d *demo) price(ctx context.Context, i int) {
 	q := &d.quotes[i]
 	// A random walk that is drawn back to where it began, so that it stays a price however long the demo runs.
 	q.price = max(0.01, q.price*(1+rand.NormFloat64()*0.0015)+(q.open-q.price)*0.01)
-	d.publish(ctx, "demo.prices."+q.symbol, "", map[string]any{
-		"symbol": q.symbol, "price": round(q.price, 2), "change": round((q.price/q.open-1)*100, 3), "time": now(),
-	})
+	d.publish(ctx, "demo.prices."+q.symbol, "", price{q.symbol, round(q.price, 2), round((q.price/q.open-1)*100, 2), now()})
 }
 
 func (d *demo) feed(ctx context.Context) {
 	d.numbers++
 	region := []string{"eu", "us", "asia"}[rand.IntN(3)]
 	if rand.IntN(2) == 0 {
-		d.publish(ctx, fmt.Sprintf("demo.feed.%s.orders", region), "order", map[string]any{"order": d.numbers, "total": round(5+rand.Float64()*200, 2)})
+		d.publish(ctx, fmt.Sprintf("demo.feed.%s.orders", region), "order", order{d.numbers, round(5+rand.Float64()*200, 2)})
 		return
 	}
-	d.publish(ctx, fmt.Sprintf("demo.feed.%s.signups", region), "signup", map[string]any{"account": d.numbers, "plan": []string{"free", "team"}[rand.IntN(2)]})
+	d.publish(ctx, fmt.Sprintf("demo.feed.%s.signups", region), "signup", signup{d.numbers, []string{"free", "team"}[rand.IntN(2)]})
 }
 
 func (d *demo) notify(ctx context.Context) {
@@ -102,23 +129,20 @@ func (d *demo) notify(ctx context.Context) {
 	if rand.IntN(2) == 0 {
 		kind, text = "payment", "A payment has arrived"
 	}
-	d.publish(ctx, fmt.Sprintf("demo.users.%s.notify.%s", user, kind), "", map[string]any{"text": text, "time": now()})
+	d.publish(ctx, fmt.Sprintf("demo.users.%s.notify.%s", user, kind), "", message{text, now()})
 }
 
 func (d *demo) analytics(ctx context.Context) {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
-	d.publish(ctx, "demo.analytics", "", map[string]any{
-		"time": now(), "streams": d.streams(), "goroutines": runtime.NumGoroutine(), "heap_kib": mem.HeapAlloc >> 10,
-		"uptime_s": int(time.Since(d.started).Seconds()),
-	})
+	d.publish(ctx, "demo.analytics", "", analytics{now(), d.streams(), runtime.NumGoroutine(), mem.HeapAlloc >> 10, int(time.Since(d.started).Seconds())})
 }
 
 // publish sends one message; an eventType travels in the Sse-Event header.
-func (d *demo) publish(ctx context.Context, subject, eventType string, value map[string]any) {
+func (d *demo) publish(ctx context.Context, subject, eventType string, value any) {
 	body, err := json.Marshal(value)
 	if err != nil {
-		return // numbers, strings and nothing else
+		return // the types above always marshal
 	}
 	var header map[string][]string
 	if eventType != "" {

@@ -31,7 +31,7 @@ func (p *program) serveDev(ctx context.Context, cfg config.Config, log *slog.Log
 	return p.serve(ctx, cfg, log, &extra{
 		page: page(cfg, natsURL),
 		parts: func(s *system, ps *parts) {
-			if cfg.RoutesFile == "" && len(cfg.SubjectsAllow) == 0 {
+			if demonstrates(cfg) {
 				ps.start("demo", newDemo(s.bridge, s.delivery.Streams, log).run)
 			}
 		},
@@ -40,6 +40,9 @@ func (p *program) serveDev(ctx context.Context, cfg config.Config, log *slog.Log
 		},
 	})
 }
+
+// demonstrates says whether the demo plays the services behind the routes: only behind those that come with it.
+func demonstrates(cfg config.Config) bool { return cfg.RoutesFile == "" && len(cfg.SubjectsAllow) == 0 }
 
 // first is the first of a comma list of servers, without user and password: this one is shown.
 func first(urls string) string {
@@ -97,6 +100,10 @@ func (b banner) print() {
 	out.WriteString("\n")
 	for i, r := range b.cfg.Routes {
 		line([]string{"Routes", ""}[min(i, 1)], fmt.Sprintf("%-14s %-9s %s", r.Name, methods(r), fullPath(b.cfg.HTTP.BasePath, r.Path)))
+	}
+	if demonstrates(b.cfg) {
+		out.WriteString("\n")
+		line("Demo", "publishes to demo.> on that NATS, a few messages a second")
 	}
 	out.WriteString("\n  Ctrl-C drains and ends, a second one ends at once.\n\n")
 	_, _ = io.WriteString(b.w, out.String())

@@ -71,8 +71,8 @@ function note(type, text, data = '') {
 function block(b) {
   const at = Date.now();
   const seen = describe(b);
-  if (seen.kind === 'beat') meter.heartbeat(b.size, at);
-  else meter.event(b.size);
+  if (b.dispatch) meter.event(b.size);
+  else meter.quiet(b.size, seen.type === 'heartbeat' ? at : 0);
   if (seen.kind === 'gap') {
     meter.gaps++;
     $('announce').textContent = seen.note;
@@ -87,7 +87,8 @@ function block(b) {
 function head(response) {
   const lines = [...response.headers].map(([name, value]) => `${name}: ${value}`);
   const from = stream.lastId ? `, after ${stream.lastId}` : '';
-  note('connected', `${response.status} ${response.headers.get('Content-Type')}${from}`, lines.join('\n'));
+  const { pathname, search } = new URL(stream.url);
+  note('connected', `${response.status} ${response.headers.get('Content-Type')} from ${pathname}${search}${from}`, lines.join('\n'));
 }
 
 function problem(p) {

@@ -36,10 +36,12 @@ export class Meter {
     this.bytes += size;
   }
 
-  heartbeat(size, now) {
-    this.beats++;
-    this.beatAt = now;
+  // quiet is a block without an event; a heartbeat has a time.
+  quiet(size, beatAt) {
     this.bytes += size;
+    if (beatAt === 0) return;
+    this.beats++;
+    this.beatAt = beatAt;
   }
 
   // show writes the numbers; the page calls it once per animation frame at most.
