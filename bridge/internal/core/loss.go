@@ -43,33 +43,38 @@ func (d *dataConn) relax() {
 
 // overflowBefore announces a loss before the message that follows it.
 func (d *dataConn) overflowBefore(m *nats.Msg) {
-	d.mu.Lock()
-	t := d.topics[m.Sub.Subject]
-	if t != nil && t.sub != m.Sub {
-		t = nil
-	}
-	d.mu.Unlock()
-	if t != nil && d.received > t.quiet {
+	t := d.topicOf(m.Sub)
+	switch {
+	case t == nil:
+	case d.received > t.quiet:
 		d.overflow(t)
+	default:
+		t.owed = true
 	}
 }
 
 // overflowOf announces the loss that nats.go has just told of, unless a message was quicker.
 func (d *dataConn) overflowOf(sub *nats.Subscription) {
-	d.mu.Lock()
-	t := d.topics[sub.Subject]
-	if t != nil && t.sub != sub {
-		t = nil
-	}
-	d.mu.Unlock()
-	if t != nil && d.received > t.quiet {
+	if t := d.topicOf(sub); t != nil && d.received > t.quiet {
 		d.overflow(t)
 	}
 }
 
-// overflow announces what nats.go has dropped of a topic since the last time. Whatever it drops later lies behind all that waits in
-// the channel now, so nothing more is announced before that has passed: one gap for each hole, not for each message.
-// It is false for a topic that has ended.
+func (d *dataConn) topicOf(sub *nats.Subscription) *topic {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t := d.topics[sub.Subject]; t != nil && t.sub == sub {
+		return t
+	}
+	return nil
+}
+
+// overflow announces what nats.go has dropped of a topic since the last time. It is false for a topic that has ended.
+//
+// nats.go counts what it drops and does not say between which messages that was: the hole lies somewhere among those that wait in
+// the channel now, or behind them. So there is a gap at once, because the next message may be the first behind the hole, and a
+// second one when those have passed, if any was of this topic: a client that asked for the present state at the first gap has
+// then been given older messages. What is dropped later lies behind all of them, so that nothing else is said in between.
 func (d *dataConn) overflow(t *topic) bool {
 	d.mu.Lock()
 	sub, gone := t.sub, t.removed
@@ -88,11 +93,14 @@ func (d *dataConn) overflow(t *topic) bool {
 		t.dropped = n
 	}
 	d.mu.Unlock()
-	if lost <= 0 {
+	if lost <= 0 && !t.owed {
 		return true
 	}
-	d.dropped.Add(uint64(lost))
-	d.losses.note(lossOverflow, lost, t.subject)
+	if lost > 0 {
+		d.dropped.Add(uint64(lost))
+		d.losses.note(lossOverflow, lost, t.subject)
+	}
+	t.owed = false
 	t.quiet = d.received + uint64(len(d.ch))
 	d.lossy[t] = struct{}{}
 	if d.pressure == 0 {

@@ -24,7 +24,9 @@ type topic struct {
 	deaf    bool          // in dataConn.deaf
 	dropped int           // of sub.Dropped, what has been announced
 
-	quiet uint64 // owned by the demux loop: no further overflow is announced before so many messages have been received
+	// owned by the demux loop
+	quiet uint64 // no further overflow is announced before so many messages have been received
+	owed  bool   // a message of this topic has passed since the last overflow was announced, and it may have been from before it
 }
 
 // wait is how the sources that came first to a topic hear of its confirmation.
