@@ -53,16 +53,6 @@ func readyFrame(id, route string, start flow.Start) *sse.Frame {
 	}{id, route, string(start)})
 }
 
-// slowGap is the $gap event a slow client gets in place of what it did not take.
-func slowGap(source string) *sse.Frame {
-	return control("$gap", struct {
-		Reason  string `json:"reason"`
-		Certain bool   `json:"certain"`
-		Source  string `json:"source"`
-		Next    string `json:"next"`
-	}{"slow", true, source, "live"})
-}
-
 func control(eventType string, data any) *sse.Frame {
 	text, err := json.Marshal(data)
 	if err != nil {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,7 @@ import (
 	"time"
 )
 
-// bodyTimeout bounds how long a publish may take to send its body.
+// publishBodyTimeout bounds how long a publish may take to send its body.
 const publishBodyTimeout = 30 * time.Second
 
 // crossSite tells requests that other sites make through a visitor's browser (Fetch Metadata, section 2.1; RFC 6454, section 7).
@@ -39,13 +38,7 @@ func (s *Server) publish(c *call) error {
 	if err != nil {
 		return err
 	}
-	ctx := c.r.Context()
-	if wait := s.cfg.NATS.PublishTimeout; wait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, wait)
-		defer cancel()
-	}
-	ack, err := s.bridge.Publish(ctx, subj, c.route.publish.header(c.r.Header), body)
+	ack, err := s.bridge.Publish(c.r.Context(), subj, c.route.publish.header(c.r.Header), body)
 	if err != nil {
 		return publishFailed(c, err)
 	}
@@ -112,9 +105,6 @@ func (p *publisher) header(h http.Header) map[string][]string {
 
 // publishFailed turns what bridge fails with into a refusal. A publish is never answered with a stream.
 func publishFailed(c *call, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &refusal{kind: upstream, cause: err}
-	}
 	if c.r.Context().Err() != nil {
 		c.outcome, c.answered = "client-gone", true
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
 
+	"headgate/bridge/gap"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
 	"headgate/internal/flow"
@@ -199,7 +200,7 @@ func routePolicy(cr config.Route, c config.SSE) *delivery.Policy {
 	}
 	if p.DropOldest {
 		for _, src := range cr.Sources {
-			p.SlowGaps = append(p.SlowGaps, slowGap(src.Name))
+			p.SlowGaps = append(p.SlowGaps, gap.Shared(gap.Slow, src.Name))
 		}
 	}
 	return p
