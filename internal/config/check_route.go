@@ -188,7 +188,7 @@ func (b *builder) checkPublish(route *Route, y *routeYAML, segments []segment, u
 	}
 	if b.c.Auth.Mode == "none" && !b.c.Dev && (!route.AuthRequiredSaid || route.AuthRequired) {
 		b.d.fail(y.Publish.at, Problem{Message: "with AUTH_MODE=none everybody could publish here",
-			Hint: "if that is meant, the route itself must say: auth: {required: false}"})
+			Hint: "if that is meant, the route itself must say: auth: {required: false} (in defaults it does not count)"})
 	}
 }
 

@@ -156,3 +156,16 @@ func TestRoutes_HeadersOfDefaultsAreCheckedOnce(t *testing.T) {
 		t.Error(errs)
 	}
 }
+
+func TestRoutes_FilesMeantToHurtAreRefused(t *testing.T) {
+	for _, s := range []string{"- ", "? ", "&a ", "!a ", "a: ", "[", "{", "*a ", "<<: ", "'", "a: b\n"} {
+		if _, _, errs := load(t, strings.Repeat(s, 3000)); len(errs) == 0 {
+			t.Errorf("3000 times %q: no error", s)
+		} else if text := errs.Error(); len(text) > 50_000 {
+			t.Errorf("3000 times %q: a message of %d bytes", s, len(text))
+		}
+	}
+	if _, _, errs := load(t, "#"+strings.Repeat("x", maxFileBytes)); len(errs) != 1 || !strings.Contains(errs[0].Message, "at most") {
+		t.Error("a file that is too large:", len(errs))
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 // Bounds of a routes file, against a wrong path in ROUTES_FILE and against aliases that multiply.
 const (
-	maxFileBytes = 4 << 20
+	maxFileBytes = 1 << 20
 	maxNodes     = 1 << 20
 	maxDepth     = 64
 )

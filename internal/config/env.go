@@ -16,7 +16,12 @@ import (
 var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[Duration](): func(s string) (any, error) { return ParseDuration(s) },
 	reflect.TypeFor[Bytes]():    func(s string) (any, error) { return ParseBytes(s) },
-	reflect.TypeFor[[]string](): func(s string) (any, error) { return splitList(s), nil },
+	reflect.TypeFor[[]string](): func(s string) (any, error) {
+		if list := splitList(s); list != nil {
+			return list, nil
+		}
+		return nil, errors.New("a list without entries")
+	},
 	reflect.TypeFor[bool](): func(s string) (any, error) {
 		if b, err := strconv.ParseBool(s); err == nil {
 			return b, nil

@@ -38,7 +38,7 @@ func loadRoutes(c *Config, read reader, r *report) []Route {
 		for i := range routes {
 			routes[i].Line = 0
 		}
-	case len(c.SubjectsAllow) == 0:
+	case len(c.SubjectsAllow) == 0 && !r.about("ROUTES_FILE", "SUBJECTS_ALLOW"):
 		r.fail(Problem{Message: "there are no routes: nobody could read anything",
 			Expected: "ROUTES_FILE, a file of routes, or SUBJECTS_ALLOW, subjects that everybody may name on /events",
 			Example:  smallestExample, Hint: "headgate -dev runs without any of them"})

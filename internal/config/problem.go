@@ -27,7 +27,10 @@ type Problem struct {
 // Errors is everything that is wrong with a configuration.
 type Errors []Problem
 
-// Error lists all problems, one paragraph each.
+// shownProblems bounds what Error prints: a wrong file in ROUTES_FILE can have an error in every line.
+const shownProblems = 100
+
+// Error lists the problems, one paragraph each.
 func (e Errors) Error() string {
 	var b strings.Builder
 	if len(e) == 1 {
@@ -35,7 +38,11 @@ func (e Errors) Error() string {
 	} else {
 		fmt.Fprintf(&b, "the configuration has %d errors:\n", len(e))
 	}
-	for _, p := range e {
+	for i, p := range e {
+		if i == shownProblems {
+			fmt.Fprintf(&b, "\nand %d more\n", len(e)-i)
+			break
+		}
 		b.WriteString("\n")
 		b.WriteString(p.String())
 	}
@@ -101,6 +108,11 @@ type report struct {
 func (r *report) fail(p Problem) { r.problems = append(r.problems, p) }
 
 func (r *report) warn(where, text string) { r.warnings = append(r.warnings, Warning{where, text}) }
+
+// about says whether one of the variables has a problem already.
+func (r *report) about(variables ...string) bool {
+	return slices.ContainsFunc(r.problems, func(p Problem) bool { return slices.Contains(variables, p.Variable) })
+}
 
 // err gives the problems: those of the environment in the order of its table, then those of the file from top to bottom.
 func (r *report) err() error {
