@@ -2,175 +2,184 @@ package e2e_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
+	"net/http"
 	"strings"
 	"testing"
 
 	"headgate/e2e/internal/browser"
-	"headgate/e2e/internal/fault"
 	"headgate/e2e/internal/stack"
 )
 
-// console opens the console page of a headgate in -dev with the common routes, over a network that the test can break.
-func console(t *testing.T) (*gate, *browser.Page, *fault.Proxy) {
-	t.Helper()
-	g := startWith(t, stack.Options{Routes: routesFor("https://app.example"), Args: []string{"-dev"}},
-		"SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms")
-	net := fault.New(t, g.Addr)
-	p := browser.New(t)
-	ctx, cancel := soon(t)
-	defer cancel()
-	must(t, p.Open(ctx, net.URL()+"/console/"))
-	sees(t, p, `document.querySelectorAll("#route option").length === 4`)
-	return g, p, net
+// console is the console page in Chromium, as -dev serves it.
+type console struct {
+	*browser.Page
+	t *testing.T
+	*gate
 }
 
-// tabTo presses Tab until the element with that id has the focus.
-func tabTo(t *testing.T, p *browser.Page, id string) {
+// openConsole opens the page with a fragment that says what to connect to.
+func openConsole(t *testing.T, fragment string) *console {
 	t.Helper()
+	g := startWith(t, stack.Options{Routes: routesFor("https://app.example"), Args: []string{"-dev"}}, "SSE_HEARTBEAT", "1s")
+	c := &console{Page: browser.New(t), t: t, gate: g}
 	ctx, cancel := soon(t)
 	defer cancel()
-	var way []string
-	for range 60 {
-		var now string
-		must(t, p.Eval(ctx, `document.activeElement.id || document.activeElement.tagName`, &now))
-		if now == id {
-			return
+	must(t, c.Open(ctx, g.URL+"/console/"+fragment))
+	c.until(`document.getElementById("route").options.length > 0`)
+	return c
+}
+
+func (c *console) until(expression string) {
+	c.t.Helper()
+	ctx, cancel := soon(c.t)
+	defer cancel()
+	must(c.t, c.Wait(ctx, expression))
+}
+
+func (c *console) do(expression string) {
+	c.t.Helper()
+	ctx, cancel := soon(c.t)
+	defer cancel()
+	must(c.t, c.Eval(ctx, expression+"; undefined", nil))
+}
+
+func (c *console) press(keys ...string) {
+	c.t.Helper()
+	ctx, cancel := soon(c.t)
+	defer cancel()
+	for _, k := range keys {
+		must(c.t, c.Press(ctx, k))
+	}
+}
+
+func (c *console) text(id string) string {
+	c.t.Helper()
+	ctx, cancel := soon(c.t)
+	defer cancel()
+	var text string
+	must(c.t, c.Eval(ctx, fmt.Sprintf("document.getElementById(%q).textContent", id), &text))
+	return text
+}
+
+// row is an expression: the table has a row of this event with this text.
+func row(event, data string) string {
+	return fmt.Sprintf(`[...document.querySelectorAll("#rows .row")].some((r) => r.querySelector(".event").textContent === %q && r.querySelector(".data").textContent.includes(%q))`, event, data)
+}
+
+const isOpen = `document.getElementById("state").dataset.state === "open"`
+
+func TestConsole_ShowsAStreamAndResumesItAfterACut(t *testing.T) {
+	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
+	c.until(isOpen)
+	c.until(row("$ready", "confirmed by NATS"))
+	c.publish(t, "prices.ACME", `{"price":1}`)
+	c.until(row("price", `{"price":1}`))
+	c.until(`document.getElementById("n-beats").textContent !== "0"`)
+
+	c.do(`document.getElementById("cut").click()`)
+	c.until(`document.getElementById("state").dataset.state === "cut"`)
+	c.publish(t, "prices.ACME", `{"price":2}`)
+	c.do(`document.getElementById("cut").click()`)
+	c.until(row("price", `{"price":2}`))
+	c.until(row("$live", "Caught up"))
+	if gaps, reconnects := c.text("n-gaps"), c.text("n-reconnects"); gaps != "0" || reconnects != "1" {
+		t.Errorf("%s gaps and %s reconnects, not 0 and 1", gaps, reconnects)
+	}
+	if said := c.Said(); len(said) != 0 {
+		t.Errorf("the page complains: %q", said)
+	}
+}
+
+func TestConsole_ShowsMarkupOfStrangersAsText(t *testing.T) {
+	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
+	c.until(row("$ready", "confirmed"))
+	const evil = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`
+	c.publish(t, "prices.ACME", evil)
+	c.until(row("price", evil))
+	c.do(`[...document.querySelectorAll("#rows .row")].find((r) => r.textContent.includes("<img")).click()`)
+	c.until(`document.querySelector("#rows .detail pre").textContent.includes("<script>")`)
+	c.until(`document.querySelectorAll("#rows img, #rows script").length === 0 && document.title === "headgate console"`)
+}
+
+func TestConsole_ShowsARefusalWithItsRemedy(t *testing.T) {
+	c := openConsole(t, "#route=feed&subject=secret.%3E&connect=1")
+	c.until(`!document.getElementById("problem").hidden`)
+	if p := c.text("problem"); !strings.Contains(p, "403") || !strings.Contains(p, "secret.>") {
+		t.Errorf("the problem reads: %s", p)
+	}
+	if state := c.text("state-text"); !strings.Contains(state, "403") {
+		t.Errorf("state: %s", state)
+	}
+}
+
+func TestConsole_PublishesToAStreamItReads(t *testing.T) {
+	c := openConsole(t, "#route=room&p.room=lobby&connect=1")
+	c.until(row("$ready", "confirmed"))
+	c.do(`document.getElementById("q-room").value = "lobby"; document.getElementById("body").value = "from the box"; document.getElementById("publish").requestSubmit()`)
+	c.until(row("message", "from the box"))
+	c.until(`document.getElementById("publish-answer").textContent.startsWith("202")`)
+}
+
+func TestConsole_IsUsableFromTheKeyboardAlone(t *testing.T) {
+	c := openConsole(t, "#route=prices&p.symbol=ACME")
+	c.do(`document.getElementById("connect").focus()`)
+	c.press("Enter")
+	c.until(isOpen)
+	c.publish(t, "prices.ACME", `{"price":7}`)
+	c.until(row("price", `{"price":7}`))
+	for range 40 {
+		c.press("Tab")
+		ctx, cancel := soon(t)
+		var there bool
+		must(t, c.Eval(ctx, `document.activeElement.id === "grid"`, &there))
+		cancel()
+		if there {
+			break
 		}
-		way = append(way, now)
-		must(t, p.Press(ctx, "Tab"))
 	}
-	t.Fatalf("Tab does not lead to #%s but over %v", id, way)
-}
-
-func press(t *testing.T, p *browser.Page, keys ...string) {
-	t.Helper()
-	ctx, cancel := soon(t)
-	defer cancel()
-	for _, key := range keys {
-		must(t, p.Press(ctx, key))
-	}
-}
-
-// choose picks a route and fills in its parameter, as a user's change does.
-func choose(t *testing.T, p *browser.Page, route, param, value string) {
-	t.Helper()
-	ctx, cancel := soon(t)
-	defer cancel()
-	must(t, p.Eval(ctx, fmt.Sprintf(`document.querySelector("#route").value = %q,
-		document.querySelector("#route").dispatchEvent(new Event("change", {bubbles: true})),
-		document.querySelector("#p-%s").value = %q,
-		document.querySelector("#p-%s").dispatchEvent(new Event("input", {bubbles: true})), 0`, route, param, value, param), nil))
-}
-
-func row(text string) string {
-	return fmt.Sprintf(`[...document.querySelectorAll("#rows .row")].some(r => r.innerText.includes(%q))`, text)
-}
-
-func TestConsole_ConnectsCutsAndReconnectsFromTheKeyboard(t *testing.T) {
-	g, p, _ := console(t)
-	choose(t, p, "prices", "symbol", "ACME")
-	tabTo(t, p, "connect")
-	press(t, p, "Enter")
-	sees(t, p, `document.querySelector("#state").dataset.state === "open"`)
-	g.publish(t, "prices.ACME", "41.5")
-	sees(t, p, row("41.5"))
-
-	tabTo(t, p, "cut")
-	press(t, p, "Enter")
-	sees(t, p, `document.querySelector("#state").dataset.state === "cut"`)
-	g.publish(t, "prices.ACME", "while cut")
-	press(t, p, "Enter")
-	sees(t, p, `document.querySelector("#state").dataset.state === "open"`)
-	sees(t, p, row("while cut")) // it came back with its id
-
-	tabTo(t, p, "grid")
-	press(t, p, "ArrowDown", "Enter")
-	sees(t, p, `document.querySelector("#rows .detail") !== null`)
-	press(t, p, "Escape")
-	sees(t, p, `document.querySelector("#rows .detail") === null`)
-	quiet(t, p)
-}
-
-func TestConsole_TellsWhenTheNetworkBreaksAndComesBackByItself(t *testing.T) {
-	g, p, net := console(t)
-	choose(t, p, "prices", "symbol", "ACME")
-	tabTo(t, p, "connect")
-	press(t, p, "Enter")
-	sees(t, p, `document.querySelector("#state").dataset.state === "open"`)
-	net.Cut()
-	sees(t, p, `Number(document.querySelector("#n-reconnects").textContent) >= 1 && document.querySelector("#state").dataset.state === "open"`)
-	g.publish(t, "prices.ACME", "after the cut")
-	sees(t, p, row("after the cut"))
-	quiet(t, p)
-}
-
-func TestConsole_PublishesFromItsBox(t *testing.T) {
-	_, p, _ := console(t)
-	choose(t, p, "room", "room", "7")
-	tabTo(t, p, "connect")
-	press(t, p, "Enter")
-	sees(t, p, `document.querySelector("#state").dataset.state === "open"`)
-	ctx, cancel := soon(t)
-	defer cancel()
-	must(t, p.Eval(ctx, `document.querySelector("#q-room").value = "7", document.querySelector("#body").value = "", 0`, nil))
-	tabTo(t, p, "body")
-	must(t, p.Type(ctx, `<img src=x onerror="document.title = 'owned'">`))
-	press(t, p, "Tab", "Enter")
-	sees(t, p, `document.querySelector("#publish-answer").textContent.startsWith("202")`)
-	sees(t, p, row(`<img src=x onerror=`)) // as text
-	var images int
-	must(t, p.Eval(ctx, `document.querySelectorAll("#rows img").length`, &images))
-	if images != 0 {
-		t.Error("data became an element")
-	}
-	quiet(t, p)
-}
-
-func TestConsole_ShowsWhyItWasRefused(t *testing.T) {
-	_, p, _ := console(t)
-	choose(t, p, "prices", "symbol", "lower")
-	tabTo(t, p, "connect")
-	press(t, p, "Enter")
-	sees(t, p, `document.querySelector("#problem").innerText.includes("path parameter") && !document.querySelector("#problem").hidden`)
-	quiet(t, p)
+	c.until(`document.activeElement.id === "grid"`)
+	c.press("ArrowDown", "Enter")
+	c.until(`document.activeElement.getAttribute("aria-expanded") === "true"`)
+	c.press("Escape")
+	c.until(`document.activeElement.id === "grid" && document.querySelector("#rows .detail") === null`)
 }
 
 func TestConsole_FitsAPhone(t *testing.T) {
-	g, p, _ := console(t)
+	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
 	ctx, cancel := soon(t)
 	defer cancel()
-	must(t, p.Size(ctx, 360, 740, true))
-	choose(t, p, "prices", "symbol", "ACME")
-	must(t, p.Eval(ctx, `document.querySelector("#connect").click()`, nil))
-	sees(t, p, `document.querySelector("#state").dataset.state === "open"`)
-	long := strings.Repeat("long", 500)
-	g.publish(t, "prices.ACME", long)
-	sees(t, p, row("longlong"))
-	var width struct{ Content, Window int }
-	must(t, p.Eval(ctx, `({content: document.documentElement.scrollWidth, window: innerWidth})`, &width))
-	if width.Content > width.Window {
-		t.Errorf("the page is %d wide on a phone of %d: it scrolls sideways", width.Content, width.Window)
+	must(t, c.Size(ctx, 360, 780, true))
+	c.publish(t, "prices.ACME", strings.Repeat("wide", 500))
+	c.until(row("price", "wide"))
+	c.until(`document.documentElement.scrollWidth <= 360`)
+}
+
+func TestConsole_KeepsUpWithThousandsOfEventsASecondInABoundedPage(t *testing.T) {
+	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
+	c.until(row("$ready", "confirmed"))
+	const events = 20_000
+	for i := range events {
+		must(t, c.pub.Publish("prices.ACME", fmt.Appendf(nil, `{"n":%d}`, i)))
 	}
-	png, err := p.Screenshot(ctx)
+	c.until(row("price", fmt.Sprintf(`{"n":%d}`, events-1)))
+	c.until(`document.getElementById("rows").childElementCount <= 400`)
+	if n, gaps := c.text("n-events"), c.text("n-gaps"); n != "20,001" || gaps != "0" {
+		t.Errorf("%s events and %s gaps", n, gaps)
+	}
+}
+
+func TestConsole_WithoutDevIsServedOnlyOnRequestAndWithoutThePublishBox(t *testing.T) {
+	g := start(t, "CONSOLE", "true")
+	resp, err := http.Get(g.URL + "/console/routes.json")
 	must(t, err)
-	keep(t, "console-phone.png", png)
-	quiet(t, p)
-}
-
-// keep writes a file into HEADGATE_E2E_KEEP, where one is given, for people to look at.
-func keep(t *testing.T, name string, content []byte) {
-	t.Helper()
-	if dir := os.Getenv("HEADGATE_E2E_KEEP"); dir != "" {
-		must(t, os.WriteFile(filepath.Join(dir, name), content, 0o644))
-	}
-}
-
-func TestConsole_IsAbsentUnlessAskedFor(t *testing.T) {
-	g := start(t)
-	_, resp := talk(t, g.Addr, get("/console/"))
-	if resp.StatusCode != 404 {
-		t.Errorf("status %d, not 404", resp.StatusCode)
+	defer resp.Body.Close()
+	c := &console{Page: browser.New(t), t: t, gate: g}
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, c.Open(ctx, g.URL+"/console/"))
+	c.until(`document.getElementById("route").options.length > 0`)
+	c.until(`document.getElementById("publish").hidden`)
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("routes.json: %s", resp.Status)
 	}
 }
