@@ -63,12 +63,17 @@ func (d *dataConn) drain(n int) {
 func (d *dataConn) handle(m *nats.Msg) {
 	d.received++
 	d.watch()
-	now := time.Now().UnixNano()
-	d.lastAt = max(d.lastAt, now) // the wall clock may step back; the order of arrival does not
-	if d.pressure > 0 {
-		d.overflowBefore(m)
+	if d.pressure == 0 {
+		d.relay(m)
+		return
 	}
+	d.overflowBefore(m)
+	d.relay(m)
+	d.relax()
+}
 
+func (d *dataConn) relay(m *nats.Msg) {
+	d.lastAt = max(d.lastAt, time.Now().UnixNano()) // the wall clock may step back; the order of arrival does not
 	d.mu.Lock()
 	t := d.topics[m.Sub.Subject]
 	if t == nil || t.sub != m.Sub {

@@ -21,17 +21,17 @@ func (c *Core) gap(r gap.Reason, name string) *sse.Frame {
 // watch sees when the channel is full, which is when nats.go loses messages. The loop cannot miss it: behind a loss lie as many
 // messages as the channel holds, and only this loop takes them out. From then on each message is checked until those have passed.
 func (d *dataConn) watch() {
-	n := len(d.ch)
-	switch {
-	case n >= cap(d.ch)-1:
+	if len(d.ch) >= cap(d.ch)-1 {
 		d.pressure = d.received + uint64(cap(d.ch)) + 1
-	case d.pressure > 0 && (n == 0 || d.received > d.pressure):
-		d.relax()
 	}
 }
 
-// relax ends the checks with one last look at the topics that lost messages: theirs may have been the last.
+// relax ends the checks when all that waited has been pushed, with one last look at the topics that lost messages: theirs may
+// have been the last.
 func (d *dataConn) relax() {
+	if len(d.ch) > 0 && d.received <= d.pressure {
+		return
+	}
 	d.pressure = 0
 	for t := range d.lossy {
 		// A topic stays in the list: nats.go tells of a loss only when the last message before it was not lost as well.
@@ -44,13 +44,13 @@ func (d *dataConn) relax() {
 // overflowBefore announces a loss before the message that follows it.
 func (d *dataConn) overflowBefore(m *nats.Msg) {
 	t := d.topicOf(m.Sub)
-	switch {
-	case t == nil:
-	case d.received > t.quiet:
-		d.overflow(t)
-	default:
-		t.owed = true
+	if t == nil {
+		return
 	}
+	if d.received > t.quiet {
+		d.overflow(t)
+	}
+	t.owed = d.received <= t.quiet
 }
 
 // overflowOf announces the loss that nats.go has just told of, unless a message was quicker.
@@ -93,15 +93,17 @@ func (d *dataConn) overflow(t *topic) bool {
 		t.dropped = n
 	}
 	d.mu.Unlock()
-	if lost <= 0 && !t.owed {
+	if lost <= 0 {
+		if t.owed {
+			t.owed = false
+			d.announce(t, gap.Overflow)
+		}
 		return true
 	}
-	if lost > 0 {
-		d.dropped.Add(uint64(lost))
-		d.losses.note(lossOverflow, lost, t.subject)
-	}
+	d.dropped.Add(uint64(lost))
+	d.losses.note(lossOverflow, lost, t.subject)
 	t.owed = false
-	t.quiet = d.received + uint64(len(d.ch))
+	t.quiet = d.received + uint64(len(d.ch)) // at least the message that is being handled
 	d.lossy[t] = struct{}{}
 	if d.pressure == 0 {
 		d.pressure = t.quiet + 1
