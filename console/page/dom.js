@@ -14,7 +14,7 @@ export function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
+const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
 // time is the local time of day with milliseconds.
 export function time(ms) {
