@@ -90,7 +90,7 @@ func (r response) problem(t *testing.T, status int, slug string) string {
 
 // reader is an open stream.
 type reader struct {
-	t    *testing.T
+	t    testing.TB
 	resp *http.Response
 	dec  *sse.Decoder
 	stop func()
@@ -153,7 +153,7 @@ func (rd *reader) ended() {
 
 // wire is a bare connection.
 type wire struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	r *bufio.Reader
 }

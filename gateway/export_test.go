@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -105,4 +106,9 @@ func (s *Server) PutEndings(n int, r delivery.Reason) {
 
 func ParseQuery(raw string) url.Values {
 	return queryOf(&http.Request{URL: &url.URL{RawQuery: raw}}).values
+}
+
+// WithPlainConn is the context of a request on plain TCP.
+func WithPlainConn(ctx context.Context) context.Context {
+	return context.WithValue(ctx, plainKey{}, true)
 }

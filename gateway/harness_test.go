@@ -38,7 +38,7 @@ func (l *logs) String() string {
 
 // rig is a running gateway with a real delivery behind it and a bridge and limiter of the test's own.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	server   *gateway.Server
 	delivery *delivery.Server
 	bridge   *bridge
@@ -80,7 +80,7 @@ func notify() config.Route {
 		Publish: &config.Publish{Subject: "users.{user}.notify.web", MaxBytes: 1 << 10, Headers: []string{"Sse-Event"}}}
 }
 
-func start(t *testing.T, change ...func(*setup)) *rig {
+func start(t testing.TB, change ...func(*setup)) *rig {
 	t.Helper()
 	cfg := config.DefaultConfig()
 	cfg.Routes = []config.Route{prices(), feed(), notify()}
@@ -154,7 +154,7 @@ func withRoutes(routes ...config.Route) func(*setup) {
 }
 
 // eventually waits for a condition that nothing announces.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
