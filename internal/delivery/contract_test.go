@@ -90,7 +90,9 @@ func TestResumeReplaysThenSaysLiveThenFollows(t *testing.T) {
 				t.Fatalf("got %s, want %d", e.ID, n)
 			}
 		}
-		s.expect("$live", "{}")
+		if e := s.expect("$live", "{}"); e.ID != position(r, 100) {
+			t.Fatalf("$live has id %s", e.ID)
+		}
 		r.topic.publish("now")
 		if e := s.expect("message", "now"); e.ID != position(r, 101) {
 			t.Fatalf("got id %s", e.ID)

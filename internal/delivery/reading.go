@@ -31,7 +31,7 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 	}
 	sd.read = nil
 	sl.state = live
-	s.private(g, sd, liveFrame, nil)
+	s.private(g, sd, liveFrame, g.id(s, r.to))
 	return true
 }
 
