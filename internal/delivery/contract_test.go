@@ -261,6 +261,7 @@ func TestSlowClientIsDisconnectedAndTheOthersDoNotNotice(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *rig) {
 		r.policy.BufferBytes = 128 << 10
 		slow := r.connect("")
+		eventually(t, "it is the first", func() bool { return r.server.Streams() == 1 })
 		quick := r.connect("").start()
 		quick.expect("$ready", "")
 		eventually(t, "both there", func() bool { return r.server.Streams() == 2 })
@@ -288,6 +289,7 @@ func TestSlowClientUnderDropOldestJumpsAndIsToldSo(t *testing.T) {
 		r.policy.WriteTimeout = 0
 		r.policy.SlowGaps = []*sse.Frame{sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}
 		slow := r.connect("")
+		eventually(t, "it is the first", func() bool { return r.server.Streams() == 1 })
 		quick := r.connect("").start()
 		quick.expect("$ready", "")
 		eventually(t, "both there", func() bool { return r.server.Streams() == 2 })
