@@ -47,6 +47,10 @@ func TestConnectionStaysTheCallersWhenItCannotBeTakenOver(t *testing.T) {
 
 func TestDescriptorsAreGivenBack(t *testing.T) {
 	r := newRig(t, "socket")
+	first := r.connect("").start()
+	first.expect("$ready", "") // the shards have opened what they need
+	first.conn.Close()
+	eventually(t, "gone", func() bool { return r.server.Streams() == 0 })
 	before := openFiles(t)
 	for range 5 {
 		var all []*stream
