@@ -25,8 +25,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 20 * time.Second // for anything that should be quick on any machine
-
 // process is the program, running in this process.
 type process struct {
 	t             *testing.T

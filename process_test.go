@@ -15,6 +15,8 @@ import (
 	"headgate/internal/config"
 )
 
+const patience = 20 * time.Second // for anything that should be quick on any machine
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestParts_EndInTheReverseOrder(t *testing.T) {

@@ -90,7 +90,7 @@ export class Log {
   }
 
   row(entry) {
-    const text = entry.note || entry.data;
+    const text = entry.note || brief(entry.data);
     const row = make('div', { class: `row ${entry.kind}`, role: 'row', tabindex: '-1', 'aria-expanded': 'false' },
       make('span', { class: 'time', role: 'gridcell', text: time(entry.at) }),
       make('span', { class: 'id', role: 'gridcell', text: entry.id, title: entry.id || undefined }),
@@ -174,6 +174,15 @@ function hue(entry) {
   let sum = 0;
   for (const c of entry.type) sum = (sum * 31 + c.codePointAt(0)) >>> 0;
   return `hue${sum % 6}`;
+}
+
+// brief puts what differs first: of an envelope, the subject and the data.
+function brief(data) {
+  if (!data.startsWith('{"subject":')) return data;
+  const envelope = parseJSON(data);
+  if (!envelope || envelope.data === undefined) return data;
+  const inner = typeof envelope.data === 'string' ? envelope.data : JSON.stringify(envelope.data);
+  return `${envelope.subject}  ${inner}`;
 }
 
 function detail(entry) {
