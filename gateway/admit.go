@@ -30,11 +30,12 @@ func (s *Server) release(tag uint64) {
 // the form that survives the table: no IPv4 in IPv6, no zone.
 func (s *Server) clientAddress(r *http.Request) netip.Addr {
 	peer := peerAddress(r)
-	if peer.IsPrivate() && len(r.Header["X-Forwarded-For"]) > 0 && !s.trusted(peer) && s.forwarded.CompareAndSwap(false, true) {
+	forwarded := r.Header["X-Forwarded-For"]
+	if len(forwarded) > 0 && (peer.IsPrivate() || peer.IsLoopback()) && !s.trusted(peer) && s.forwarded.CompareAndSwap(false, true) {
 		s.log.Warn("X-Forwarded-For is ignored: it comes from a private address that is not a trusted proxy, so all its clients count as "+
-			"one address", "peer", peer, "remedy", "if this is the ingress, set HTTP_TRUSTED_PROXIES=private or its network")
+			"one address", "peer", peer, "remedy", "if this is the ingress, set HTTP_TRUSTED_PROXIES=private, or its network")
 	}
-	return ratelimit.ClientAddress(peer, r.Header["X-Forwarded-For"], s.proxies)
+	return ratelimit.ClientAddress(peer, forwarded, s.proxies)
 }
 
 func (s *Server) trusted(peer netip.Addr) bool {

@@ -51,6 +51,17 @@ func TestCORS_OtherOriginGetsNoPermission(t *testing.T) {
 	}
 }
 
+func TestCORS_RouteThatSaysNothingLetsNobodyRead(t *testing.T) {
+	r := start(t)
+	rd := r.open("/v1/prices/ACME", "Origin", app)
+	resp := r.do(r.request(http.MethodOptions, "/v1/prices/ACME", "Origin", app, "Access-Control-Request-Method", "GET"))
+	for _, h := range []http.Header{rd.resp.Header, resp.Header} {
+		if h.Get("Access-Control-Allow-Origin") != "" || h.Get("Vary") != "Origin" {
+			t.Errorf("fields %v", h)
+		}
+	}
+}
+
 func TestCORS_RefusalsCanBeReadByTheAllowedOrigin(t *testing.T) {
 	r := start(t, withCORS(false, app))
 	resp := r.get("/v1/prices/a.b", "Origin", app)

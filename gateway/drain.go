@@ -69,13 +69,6 @@ func (s *Server) drain() {
 	}
 }
 
-// catchUpWithDrain ends a stream that was handed over while the drain began, unless the drain has seen it.
-func (s *Server) catchUpWithDrain(tag uint64) {
-	if s.Draining() {
-		s.delivery.EndWhere(func(t uint64) bool { return t == tag }, delivery.Draining, s.cfg.Shutdown.Drain)
-	}
-}
-
 // closeTimeout is for requests that are still being answered when the streams are gone: publishes, mostly.
 const closeTimeout = 5 * time.Second
 

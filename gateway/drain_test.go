@@ -1,12 +1,14 @@
 package gateway_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"headgate/internal/delivery"
+	"headgate/internal/flow"
 )
 
 func TestDrain_EndsEveryStreamAndTurnsNewOnesAway(t *testing.T) {
@@ -38,6 +40,9 @@ func TestDrain_EndsEveryStreamAndTurnsNewOnesAway(t *testing.T) {
 		t.Errorf("publish while draining: %d, close %v", resp.StatusCode, resp.Close)
 	}
 
+	if n := len(r.bridge.opens()); n != 1 {
+		t.Errorf("%d sources were opened, one of them before the drain", n)
+	}
 	close(hold)
 	if e := rd.want("$end"); e.Data != `{"reason":"draining","reconnect":true}` {
 		t.Errorf("$end %s", e.Data)
@@ -57,6 +62,23 @@ func TestDrain_IsQuickWithoutStreams(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("it waits for nobody")
 	}
+}
+
+func TestDrain_TurnsAwayWhoIsStillWaitingForNATS(t *testing.T) {
+	r := start(t)
+	opening, goOn := make(chan struct{}), make(chan struct{})
+	r.bridge.open = func(context.Context, flow.Request) (flow.Opened, error) {
+		close(opening)
+		<-goOn
+		return r.bridge.opened(), nil
+	}
+	result := make(chan response, 1)
+	go func() { result <- r.get("/v1/prices/ACME", "Accept", "text/event-stream") }()
+	<-opening
+	r.drain()
+	eventually(t, "draining", r.server.Draining)
+	close(goOn)
+	r.overloaded(<-result, "draining")
 }
 
 func TestDrain_CatchesStreamsThatWereOnTheirWay(t *testing.T) {

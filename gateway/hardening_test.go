@@ -108,10 +108,15 @@ func TestHardening_PipelinedRequestIs400AndNothingElse(t *testing.T) {
 	}
 }
 
-func TestHardening_PipelinedBytesAfterALargeBurstStillGetTheAnswer(t *testing.T) {
+func TestHardening_PipelinedBytesDoNotDestroyTheAnswer(t *testing.T) {
 	r := start(t)
-	w := r.dial().send("GET /v1/prices/A HTTP/1.1\r\nHost: h\r\n\r\n" + strings.Repeat("x", 3000))
+	w := r.dial().send("GET /v1/prices/A HTTP/1.1\r\nHost: h\r\n\r\n" + strings.Repeat("x", 40_000))
+	// Read only when the server has closed: were anything unread there, it would have sent RST.
+	eventually(t, "the close", func() bool { return r.metric("headgate_requests_total", "outcome", "pipelined") == 1 })
 	w.answer().problem(t, http.StatusBadRequest, "pipelined")
+	if rest, err := io.ReadAll(w.r); err != nil || len(rest) != 0 {
+		t.Errorf("after the answer: %q, %v", rest, err)
+	}
 }
 
 func TestHardening_BodyOnAStreamRequestIs400(t *testing.T) {
@@ -265,8 +270,12 @@ func TestCanonical_TakesOnlyPathsTheMuxWouldNotRedirect(t *testing.T) {
 func TestHardening_ForwardedForFromAStrangerIsIgnored(t *testing.T) {
 	r := start(t)
 	r.open("/v1/prices/A", "X-Forwarded-For", "198.51.100.7").want("$ready")
-	if _, _, addrs := r.limiter.balance(); len(addrs) != 1 || addrs[0].String() != "127.0.0.1" {
+	r.open("/v1/prices/A", "X-Forwarded-For", "198.51.100.8").want("$ready")
+	if _, _, addrs := r.limiter.balance(); len(addrs) != 2 || addrs[0].String() != "127.0.0.1" || addrs[1] != addrs[0] {
 		t.Errorf("addresses %v", addrs)
+	}
+	if n := strings.Count(r.logs.String(), "HTTP_TRUSTED_PROXIES=private"); n != 1 {
+		t.Errorf("%d warnings with the remedy, want one", n)
 	}
 }
 
@@ -281,6 +290,9 @@ func TestTrustedProxies_AreBelieved(t *testing.T) {
 		rd.stop()
 		// Released for the same address, or it would stay in the list.
 		eventually(t, "the release", func() bool { _, _, addrs := r.limiter.balance(); return len(addrs) == 0 })
+	}
+	if strings.Contains(r.logs.String(), "X-Forwarded-For") {
+		t.Error("a warning about a trusted proxy")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,11 +122,19 @@ func TestHTTP2_ManyStreamsShareAConnectionAndEndAlone(t *testing.T) {
 	r.limiter.mu.Lock()
 	r.limiter.refuse = &overloadRefusal
 	r.limiter.mu.Unlock()
-	resp, err := client.Do(r.requestTLS(http.MethodGet, "/v1/prices/A"))
-	if err != nil {
-		t.Fatal(err)
+	for range 2 {
+		reused := false
+		trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }}
+		req := r.requestTLS(http.MethodGet, "/v1/prices/A")
+		resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if !reused {
+			t.Error("an answer has ended the connection for those that follow")
+		}
 	}
-	resp.Body.Close()
 	r.bridge.push(sse.NewFrame("price", []byte("1")), 1)
 	b.want("price")
 }

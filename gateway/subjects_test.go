@@ -91,7 +91,10 @@ func TestNamedSubjects_AreCheckedOneByOne(t *testing.T) {
 		{"subject=feed.a&subject=feed.b&subject=feed.c&subject=feed.d", "subject-too-many", 400},
 		{"subject=feed.a&subject=feed.a&subject=feed.a&subject=feed.a", "subject-too-many", 400},
 	} {
-		r.get("/v1/feed?"+c.query).problem(t, c.status, c.slug)
+		detail := r.get("/v1/feed?"+c.query).problem(t, c.status, c.slug)
+		if own := strings.Contains(c.query, "=$") || strings.Contains(c.query, "=_"); own && !strings.Contains(detail, "reserved") {
+			t.Errorf("%s: detail %q", c.query, detail)
+		}
 	}
 	if n := len(r.bridge.opens()); n != 0 {
 		t.Errorf("%d sources were opened", n)

@@ -48,7 +48,6 @@ func (s *Server) handover(c *call, client delivery.Client, taken *bool) error {
 		return &refusal{kind: descriptors, cause: fmt.Errorf("handing the connection over: %w", err)}
 	}
 	*taken, c.raw, c.answered, c.outcome = true, nil, true, outcomeOpened
-	s.catchUpWithDrain(client.Tag)
 	return nil
 }
 
@@ -63,7 +62,6 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 	c.route.open.Inc()
 	*taken, c.answered, c.outcome = true, true, outcomeOpened
 	c.w.WriteHeader(http.StatusOK)
-	s.catchUpWithDrain(client.Tag)
 	returned := false
 	defer func() {
 		// Delivery settles it by Ended, unless it panicked.
