@@ -27,7 +27,7 @@ func listenGoSSE(t *testing.T, url string) <-chan heard {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	must(t, err)
 	out := make(chan heard, 100)
-	client := sse.Client{Backoff: sse.Backoff{InitialInterval: 50 * time.Millisecond, Multiplier: 1, MaxRetries: -1}}
+	client := sse.Client{Backoff: sse.Backoff{InitialInterval: 50 * time.Millisecond, Multiplier: 1}}
 	conn := client.NewConnection(req)
 	conn.SubscribeToAll(func(e sse.Event) { out <- heard{e.Type, e.Data, e.LastEventID} })
 	done := make(chan struct{})
@@ -49,9 +49,7 @@ func listenLaunchDarkly(t *testing.T, url string) <-chan heard {
 		}))
 	must(t, err)
 	out := make(chan heard, 100)
-	done := make(chan struct{})
 	go func() {
-		defer close(done)
 		for e := range s.Events {
 			last := ""
 			if with, ok := e.(eventsource.EventWithLastID); ok {
@@ -60,10 +58,7 @@ func listenLaunchDarkly(t *testing.T, url string) <-chan heard {
 			out <- heard{e.Event(), e.Data(), last}
 		}
 	}()
-	t.Cleanup(func() {
-		s.Close()
-		<-done
-	})
+	t.Cleanup(s.Close) // not waited for: v1.11.0 never ends when it is closed between decoding an event and giving it away
 	return out
 }
 

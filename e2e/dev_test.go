@@ -46,7 +46,7 @@ func TestDev_TheBannersCommandsWorkAsTheyStand(t *testing.T) {
 	}
 	stream := shell(t, line(t, text, "curl -N"))
 	shows(t, stream, `event: \$ready`)
-	shows(t, stream, `\ndata: .*\n\n(.*\n)*data: `) // the demo ticks
+	shows(t, stream, `(event: price\n(.*\n)*){3}`) // the demo ticks
 	post := shell(t, line(t, text, "curl -d")+" -i")
 	shows(t, post, `HTTP/1\.1 20[02] `)
 	path := "PATH=" + stack.NATSCommand(t, "nats://unused") + ":" + os.Getenv("PATH")

@@ -69,7 +69,7 @@ func TestBadInput_GetsItsOwnClearAnswer(t *testing.T) {
 		"JetStream's API":                     {get("/v1/feed?subject=%24JS.API.%3E"), 403, "subject"},
 		"inboxes":                             {get("/v1/feed?subject=_INBOX.%3E"), 403, "subject"},
 		"more subjects than a stream may have": {get("/v1/feed?subject=feed.a" + manySubjects(32)),
-			400, "subject"},
+			400, "wildcard"},
 		"since on core NATS":                   {get("/v1/prices/ACME?since=1h"), 400, "since"},
 		"body on a stream request":             {get("/v1/prices/ACME", "Content-Length: 5") + "hello", 400, "body"},
 		"another media type":                   {strings.Replace(get("/v1/prices/ACME"), "text/event-stream", "application/json", 1), 406, "text/event-stream"},

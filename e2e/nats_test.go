@@ -2,7 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"strconv"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -55,25 +55,16 @@ func TestNATSRestart_KeepsAThousandStreamsOpenAndTellsEachOnce(t *testing.T) {
 	}
 }
 
-// connected looks whether /readyz calls NATS connected.
+// connected looks whether every connection to NATS is there, or none.
 func connected(t *testing.T, h *stack.Headgate, want bool) error {
-	_, text, err := h.Admin(t.Context(), "/readyz")
+	all, err := h.Metric(t.Context(), "headgate_nats_connected")
 	if err != nil {
 		return err
 	}
-	if now := strings.Contains(text, "connected") && !strings.Contains(text, "away"); now != want {
-		return &unlike{text, want}
+	if (all > 0) != want {
+		return fmt.Errorf("headgate_nats_connected is %v", all)
 	}
 	return nil
-}
-
-type unlike struct {
-	got  string
-	want bool
-}
-
-func (u *unlike) Error() string {
-	return "connected is not " + strconv.FormatBool(u.want) + ": " + u.got
 }
 
 func TestNATSAway_KeepsStreamsAliveByHeartbeats(t *testing.T) {

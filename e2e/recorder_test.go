@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -111,3 +113,11 @@ func text(s *string) string {
 
 // routesFor are the common routes, readable by pages of origin.
 func routesFor(origin string) string { return strings.ReplaceAll(routes, "ORIGIN", origin) }
+
+// keep writes a file into HEADGATE_E2E_KEEP, where one is given, for people to look at.
+func keep(t *testing.T, name string, content []byte) {
+	t.Helper()
+	if dir := os.Getenv("HEADGATE_E2E_KEEP"); dir != "" {
+		must(t, os.WriteFile(filepath.Join(dir, name), content, 0o644))
+	}
+}

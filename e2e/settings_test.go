@@ -11,7 +11,7 @@ import (
 	"headgate/e2e/internal/stack"
 )
 
-// badRoutes has seven errors, each on a line of its own.
+// badRoutes has eight errors, each on a line of its own.
 const badRoutes = `version: 1
 routes:
   - name: prices
@@ -47,9 +47,12 @@ func TestCheck_NamesEveryErrorAtOnce(t *testing.T) {
 		t.Errorf("exit code %d, not 2", code)
 	}
 	out := p.Output()
+	if !strings.Contains(out, "13 errors") {
+		t.Error("not the thirteen errors that are there")
+	}
 	for _, want := range []string{
 		"SSE_HEARTBEAT", "banana", "HTTP_ADDR", "nonsense", "SSE_HARTBEAT", "LIMIT_CONNECTIONS", "NATS_", // environment
-		"sybmol", "heartbeet", "soon", "a..b", "$JS", "xml", `"prices"`, // routes file
+		"sybmol", "heartbeet", "soon", "a..b", "$JS", "xml", "called prices", // routes file
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no word about %s", want)

@@ -75,7 +75,10 @@ func jitter(most time.Duration) time.Duration {
 // overLimit turns the limiter's refusal into ours. What concerns the caller's address is 429 (RFC 6585, section 4), what concerns
 // everybody is 503 (RFC 9110, section 15.6.4).
 func overLimit(r ratelimit.Refusal) *refusal {
-	out := &refusal{retryAfter: r.RetryAfter, cause: errors.New("limit: " + r.Limit)}
+	out := &refusal{cause: errors.New("limit: " + r.Limit)}
+	if r.Cause == "rate" {
+		out.retryAfter = r.RetryAfter // when there is a token again; when a cap has room nobody knows, so the operator's wait stands
+	}
 	own := strings.Contains(r.Limit, "address") // so the limiter names the limits of one address
 	switch {
 	case r.Cause == ratelimit.Rate && own:
