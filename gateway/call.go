@@ -23,6 +23,7 @@ type call struct {
 	raw      net.Conn // the connection, after it was taken from net/http and before delivery has it
 	answered bool     // a status line has been written, or is about to be
 	outcome  string   // for the metrics
+	counted  bool     // they have it
 }
 
 func (c *call) routeName() string {

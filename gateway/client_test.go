@@ -141,6 +141,14 @@ func (rd *reader) want(eventType string) sse.Event {
 	return e
 }
 
+// wantEnd reads $end with this reason.
+func (rd *reader) wantEnd(reason string) {
+	rd.t.Helper()
+	if e := rd.want("$end"); e.Data != `{"reason":"`+reason+`","reconnect":true}` {
+		rd.t.Fatalf("$end %s, want %s", e.Data, reason)
+	}
+}
+
 // ended waits for the end of the stream.
 func (rd *reader) ended() {
 	rd.t.Helper()

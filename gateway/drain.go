@@ -38,6 +38,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 		s.drain()
 	}
+	s.cut()
 	s.close(srv)
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -45,12 +46,13 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
+func everyone(uint64) bool { return true }
+
 // drain ends all streams, spread over SHUTDOWN_DRAIN, while the listener stays open: readiness fails, and who still comes here is told
 // to come back, which by then leads to another instance. Closing the listener first would answer them with a refused connection.
 func (s *Server) drain() {
 	s.draining.Store(true)
 	over := s.cfg.Shutdown.Drain
-	everyone := func(uint64) bool { return true }
 	s.delivery.EndWhere(everyone, delivery.Draining, over)
 	began := time.Now()
 	ticker := time.NewTicker(drainPoll)
@@ -66,6 +68,20 @@ func (s *Server) drain() {
 			s.delivery.EndWhere(everyone, delivery.Draining, 0)
 			again = time.Now().Add(time.Second)
 		}
+	}
+}
+
+// cutTimeout is how long streams that are cut may take to accept $end.
+const cutTimeout = 3 * time.Second
+
+// cut ends at once what a drain has not ended, because of Stop or SHUTDOWN_TIMEOUT.
+func (s *Server) cut() {
+	s.draining.Store(true)
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for began := time.Now(); s.streams.count() > 0 && time.Since(began) < cutTimeout; {
+		s.delivery.EndWhere(everyone, delivery.Shutdown, 0)
+		<-ticker.C
 	}
 }
 

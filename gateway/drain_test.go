@@ -105,13 +105,15 @@ func TestStop_CutsADrainShort(t *testing.T) {
 	r.drain()
 	eventually(t, "draining", r.server.Draining)
 	r.server.Stop()
+	rd.wantEnd("shutdown")
 	select {
 	case <-r.done:
 	case <-time.After(patience):
 		t.Fatal("Stop did not end it")
 	}
-	rd.stop()
-	eventually(t, "the release", func() bool { return r.server.Admitted() == 0 })
+	if !strings.Contains(r.logs.String(), "reason=shutdown") {
+		t.Error("the log does not name the reason")
+	}
 }
 
 func TestDrain_IsBoundedByTheTimeout(t *testing.T) {
@@ -126,6 +128,5 @@ func TestDrain_IsBoundedByTheTimeout(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the timeout did not end it")
 	}
-	rd.stop()
-	eventually(t, "the release", func() bool { return r.server.Admitted() == 0 })
+	rd.wantEnd("shutdown")
 }

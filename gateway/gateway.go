@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"headgate/internal/config"
 	"headgate/internal/delivery"
@@ -74,8 +75,9 @@ type Server struct {
 	instance string // begins every connection id of this process
 
 	// Safe for everyone.
-	streams streams
-	endings *endlog
+	streams    streams
+	endings    *endlog
+	nowAndThen rate.Sometimes // for warnings that would otherwise come with every request
 
 	// Atomic.
 	draining  atomic.Bool
@@ -100,6 +102,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, log: o.Log, now: o.Now,
 		proxies: o.Config.HTTP.Prefixes(), instance: newInstance(), endings: newEndlog(o.Log), stopped: make(chan struct{}),
+		nowAndThen: rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
 	s.streams.init()
 	var errs []error

@@ -199,6 +199,19 @@ func TestHardening_PanicIs500AndCounted(t *testing.T) {
 	eventually(t, "the release", func() bool { return r.server.Admitted() == 0 })
 }
 
+func TestHardening_PanicInThePageIsInTheLog(t *testing.T) {
+	r := start(t, func(s *setup) {
+		s.console = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("broken page") })
+	})
+	w := r.dial().send("GET /console/ HTTP/1.1\r\nHost: h\r\n\r\n")
+	if got, err := io.ReadAll(w.r); err != nil || len(got) != 0 {
+		t.Errorf("%q, %v", got, err)
+	}
+	eventually(t, "the line", func() bool {
+		return strings.Contains(r.logs.String(), "level=ERROR") && strings.Contains(r.logs.String(), "broken page")
+	})
+}
+
 func TestHardening_PanicInDeliveryLeavesNothingBehind(t *testing.T) {
 	r := start(t, func(s *setup) { s.delivery = func(d *delivery.Server) gateway.Delivery { return panicking{d} } })
 	r.get("/v1/prices/A").problem(t, http.StatusInternalServerError, "internal")

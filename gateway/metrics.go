@@ -63,8 +63,12 @@ func newMetrics(reg prometheus.Registerer, routes []*route) (*metrics, error) {
 	return m, errors.Join(errs...)
 }
 
-// request counts one answered request.
+// request counts a request, the first time it is told of it.
 func (m *metrics) request(c *call) {
+	if c.counted {
+		return
+	}
+	c.counted = true
 	if c.outcome == outcomeOpened {
 		c.route.opened.Inc()
 		return

@@ -174,11 +174,15 @@ func (s *Server) refuse(c *call, r *refusal) {
 
 func ceilSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
-// logRefusal keeps the log quiet about what clients do wrong and what limits are there for; only our own faults are loud.
+// logRefusal keeps the log quiet about what clients do wrong and what limits are there for. Our own faults are loud, and what only
+// the operator can mend is loud now and then.
 func (s *Server) logRefusal(c *call, r *refusal) {
 	log := s.log.Debug
-	if r.kind == internal {
+	switch r.kind {
+	case internal:
 		log = s.log.Error
+	case descriptors, sourceRefused:
+		s.nowAndThen.Do(func() { log = s.log.Warn })
 	}
 	log("request refused", "request", s.requestID(c.number), "route", c.routeName(), "reason", problems[r.kind].slug,
 		"client", c.addr, "detail", r.detail, "error", r.cause)

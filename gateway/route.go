@@ -35,10 +35,9 @@ type route struct {
 	publish  *publisher
 	cors     *cors.Cors // nil: no other origin may read
 
-	open    prometheus.Gauge   // streams
-	opened  prometheus.Counter // the outcome that counts most
-	unsafe  bool               // clients may name subjects whose first token is a wildcard
-	allowed string             // methods, for Allow
+	open   prometheus.Gauge   // streams
+	opened prometheus.Counter // the outcome that counts most
+	unsafe bool               // clients may name subjects whose first token is a wildcard
 }
 
 // param is a path parameter whose value must match a pattern.

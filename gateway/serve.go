@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -40,7 +39,7 @@ func (s *Server) newHTTPServer() (*http.Server, error) {
 		IdleTimeout:    c.IdleTimeout,
 		MaxHeaderBytes: int(c.MaxHeaderBytes),
 		ConnContext:    connContext,
-		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:       newServerLog(s.log),
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	if c.TLSCertFile == "" {

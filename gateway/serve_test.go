@@ -81,6 +81,9 @@ func TestTLS_StreamsWorkInBothVersions(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		rd := r.openWith(tlsClient(h2), r.requestTLS(http.MethodGet, "/v1/prices/A"))
 		rd.want("$ready")
+		if got := r.metric("headgate_requests_total", "route", "prices", "outcome", "opened"); got < 1 {
+			t.Error("the stream is not counted while it is open")
+		}
 		r.bridge.push(sse.NewFrame("price", []byte("1")), 1)
 		rd.want("price")
 		if want := map[bool]int{false: 1, true: 2}[h2]; rd.resp.ProtoMajor != want {

@@ -16,7 +16,6 @@ import (
 // deliver gives the client to delivery: plain HTTP/1.1 by its connection, everything else through the ResponseWriter. It sets *taken
 // as soon as the admission and the source are delivery's.
 func (s *Server) deliver(c *call, client delivery.Client, taken *bool) error {
-	s.metrics.connect.Observe(s.now().Sub(c.began).Seconds())
 	if c.r.ProtoMajor == 1 && c.r.ProtoMinor == 1 && plainConn(c.r.Context()) {
 		return s.handover(c, client, taken)
 	}
@@ -45,10 +44,22 @@ func (s *Server) handover(c *call, client delivery.Client, taken *bool) error {
 		}
 	}()
 	if err := s.delivery.Handover(conn, client); err != nil {
-		return &refusal{kind: descriptors, cause: fmt.Errorf("handing the connection over: %w", err)}
+		refused := &refusal{kind: descriptors, cause: fmt.Errorf("handing the connection over: %w", err)}
+		if s.Draining() {
+			refused.kind = draining // delivery has stopped
+		}
+		return refused
 	}
-	*taken, c.raw, c.answered, c.outcome = true, nil, true, outcomeOpened
+	*taken, c.raw, c.answered = true, nil, true
+	s.opened(c)
 	return nil
+}
+
+// opened counts a stream that has begun.
+func (s *Server) opened(c *call) {
+	c.outcome = outcomeOpened
+	s.metrics.connect.Observe(s.now().Sub(c.began).Seconds())
+	s.metrics.request(c)
 }
 
 // serve keeps the request in its handler, which alone writes, until the client is gone: TLS, HTTP/2, HTTP/1.0.
@@ -60,8 +71,9 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
 	c.route.open.Inc()
-	*taken, c.answered, c.outcome = true, true, outcomeOpened
+	*taken, c.answered = true, true
 	c.w.WriteHeader(http.StatusOK)
+	s.opened(c)
 	returned := false
 	defer func() {
 		// Delivery settles it by Ended, unless it panicked.
