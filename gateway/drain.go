@@ -79,9 +79,12 @@ func (s *Server) cut() {
 	s.draining.Store(true)
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
-	for began := time.Now(); s.streams.count() > 0 && time.Since(began) < cutTimeout; {
-		s.delivery.EndWhere(everyone, delivery.Shutdown, 0)
-		<-ticker.C
+	began := time.Now()
+	for again := began; s.streams.count() > 0 && time.Since(began) < cutTimeout; <-ticker.C {
+		if now := time.Now(); !now.Before(again) {
+			s.delivery.EndWhere(everyone, delivery.Shutdown, 0)
+			again = now.Add(time.Second)
+		}
 	}
 }
 
