@@ -76,7 +76,7 @@ func jitter(most time.Duration) time.Duration {
 // everybody is 503 (RFC 9110, section 15.6.4).
 func overLimit(r ratelimit.Refusal) *refusal {
 	out := &refusal{cause: errors.New("limit: " + r.Limit)}
-	if r.Cause == "rate" {
+	if r.Cause == ratelimit.Rate {
 		out.retryAfter = r.RetryAfter // when there is a token again; when a cap has room nobody knows, so the operator's wait stands
 	}
 	own := strings.Contains(r.Limit, "address") // so the limiter names the limits of one address
