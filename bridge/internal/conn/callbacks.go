@@ -25,7 +25,7 @@ func (c *Conn) onUp(nc *nats.Conn) {
 	c.mu.Lock()
 	fresh := c.fresh
 	again := c.state.Ever
-	c.fresh = false
+	c.fresh, c.nc = false, nc
 	c.state = State{Connected: true, Since: time.Now(), Ever: true}
 	c.failed.reset()
 	c.mu.Unlock()

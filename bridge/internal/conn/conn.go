@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,9 +22,13 @@ const (
 	catchUpWait  = 100 * time.Millisecond // how long Flush waits for the asynchronous errors that came before its answer
 )
 
-// Handlers are told what happens to a connection, in that order, by a goroutine of nats.go. They must not block. Those left nil
-// are not called.
+// Handlers are told what happens to a connection. Dial is called where it happens, the others later and in order, by a goroutine of
+// nats.go, and must not block. Those left nil are not called.
 type Handlers struct {
+	// Dial: before each attempt to connect, once there has been a connection. All messages received until now have been handed over,
+	// and there will be none before it returns; it may wait for a moment. dial numbers the attempts, received is how many messages
+	// the present nats.Conn has ever had.
+	Dial func(dial, received uint64)
 	// Up: connected or reconnected. fresh means that nc is a new one, without the subscriptions of the last.
 	Up func(nc *nats.Conn, fresh bool)
 	// Down: not connected any more. Up follows when it is again.
@@ -46,7 +51,10 @@ type Conn struct {
 	redact   Redactor
 	metrics  *metrics
 
+	dials atomic.Uint64 // attempts to connect
+
 	mu      sync.Mutex
+	nc      *nats.Conn // the last that was connected
 	state   State
 	closed  chan struct{} // of the present nats.Conn; closed by its last callback
 	fresh   bool          // the next Up is the first of its nats.Conn
@@ -71,6 +79,7 @@ func New(cfg config.NATS, role string, opts []nats.Option, h Handlers, log *slog
 		metrics: m.role(role), state: State{Since: time.Now(), Detail: "not connected yet"}}
 	c.opts = append(append([]nats.Option{}, opts...),
 		nats.Name(cfg.Name+" "+role),
+		nats.SetCustomDialer(dialer{c}),
 		nats.ConnectHandler(c.onUp),
 		nats.ReconnectHandler(c.onUp),
 		nats.DisconnectErrHandler(c.onDown),
@@ -132,6 +141,9 @@ func (c *Conn) close(nc *nats.Conn, closed <-chan struct{}) {
 		c.log.Error("the NATS connection did not close in time", "after", closeWait)
 	}
 }
+
+// Dials is the number of the last attempt to connect.
+func (c *Conn) Dials() uint64 { return c.dials.Load() }
 
 // Flush returns nil when the server has processed everything that was sent on nc before, and the handlers have been told of
 // everything it refused among that.

@@ -75,7 +75,7 @@ func (c *Core) Run(ctx context.Context) error {
 func (c *Core) States() []conn.State {
 	states := make([]conn.State, len(c.conns))
 	for i, d := range c.conns {
-		states[i] = d.conn.State()
+		states[i] = d.state()
 	}
 	return states
 }

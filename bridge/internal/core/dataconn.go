@@ -35,6 +35,7 @@ type dataConn struct {
 
 	mu      sync.Mutex
 	nc      *nats.Conn // nil while not connected
+	ready   bool       // connected, and all subscriptions are confirmed
 	topics  map[string]*topic
 	seq     uint64    // the last arrival number given
 	lost    uint64    // as topic.lost, for all topics: raised by each reconnect
@@ -50,6 +51,7 @@ type dataConn struct {
 	stopped bool
 
 	demuxState // owned by the demux loop
+	sessions   // where one session with a server ends and the next begins
 
 	progress   atomic.Uint64          // everything up to here has been pushed
 	pushing    atomic.Pointer[Source] // the source whose sink is being pushed to
@@ -74,7 +76,7 @@ func newDataConn(c *Core, cfg Config, index int, tag cursor.Tag) *dataConn {
 	}
 	d.losses.log = d.log
 	d.conn = conn.New(cfg.NATS, role, cfg.Options,
-		conn.Handlers{Up: d.onUp, Down: d.onDown, Slow: d.onSlow, Refused: d.onRefused}, cfg.Log, cfg.Connections)
+		conn.Handlers{Dial: d.onDial, Up: d.onUp, Down: d.onDown, Slow: d.onSlow, Refused: d.onRefused}, cfg.Log, cfg.Connections)
 	return d
 }
 
@@ -98,9 +100,8 @@ func (d *dataConn) onUp(nc *nats.Conn, fresh bool) {
 
 func (d *dataConn) onDown() {
 	d.mu.Lock()
-	d.nc = nil
-	d.mu.Unlock()
-	d.toDemux.put(signal{kind: sigDown})
+	defer d.mu.Unlock()
+	d.nc, d.ready = nil, false
 }
 
 func (d *dataConn) onSlow(sub *nats.Subscription) {
@@ -115,6 +116,17 @@ func (d *dataConn) onRefused(op conn.Op, subject string) {
 	d.refused = append(d.refused, subject)
 	d.mu.Unlock()
 	d.wakeInterest()
+}
+
+// state is that of the connection; it counts as connected when requests can be served on it.
+func (d *dataConn) state() conn.State {
+	s := d.conn.State()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s.Connected && !d.ready {
+		s.Connected, s.Detail = false, "subscriptions are not confirmed yet"
+	}
+	return s
 }
 
 func (d *dataConn) wakeInterest() {
@@ -136,7 +148,7 @@ func (d *dataConn) acquire(subject string, size int, age time.Duration) (t *topi
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopped || d.nc == nil {
+	if d.stopped || !d.ready {
 		d.core.topics.Add(-1)
 		return nil, nil, flow.ErrUnavailable
 	}
@@ -156,7 +168,7 @@ func (d *dataConn) acquire(subject string, size int, age time.Duration) (t *topi
 func (d *dataConn) find(subject string, size int, age time.Duration) (*topic, *wait, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopped || d.nc == nil {
+	if d.stopped || !d.ready {
 		return nil, nil, flow.ErrUnavailable
 	}
 	t := d.topics[subject]

@@ -16,7 +16,6 @@ const signalsEvery = 64
 
 // demuxState is owned by the demux loop.
 type demuxState struct {
-	held     bool   // the connection is lost: what arrives on the next one waits until the gap has been announced
 	received uint64 // messages taken from the channel
 	pressure uint64 // until so many messages have been received, each is checked for a loss before it
 	lossy    map[*topic]struct{}
@@ -49,7 +48,7 @@ func (d *dataConn) demuxLoop(ctx context.Context) {
 
 // drain takes what is there without the price of a select over several channels.
 func (d *dataConn) drain(n int) {
-	for ; n > 0; n-- {
+	for ; n > 0 && !d.held; n-- {
 		select {
 		case m := <-d.ch:
 			d.handle(m)
@@ -61,6 +60,10 @@ func (d *dataConn) drain(n int) {
 
 // handle gives one message to its topic.
 func (d *dataConn) handle(m *nats.Msg) {
+	if m.Sub == nil {
+		d.atMark(m)
+		return
+	}
 	d.received++
 	d.watch()
 	if d.pressure == 0 {
@@ -138,11 +141,8 @@ func (l *link) skips(literal string) bool {
 func (d *dataConn) attend() {
 	for _, s := range d.toDemux.take() {
 		switch s.kind {
-		case sigDown:
-			d.hold()
 		case sigUp:
-			d.reconnected()
-			d.held = false
+			d.sessionUp(s.dial)
 		case sigSlow:
 			d.overflowOf(s.sub)
 		case sigRefused:
@@ -151,14 +151,4 @@ func (d *dataConn) attend() {
 			d.interestBack(s.topic, s.sub)
 		}
 	}
-}
-
-// hold takes what came before the connection was lost, and then nothing until the gap of the lost connection has been announced.
-// That gap is announced when the server has confirmed all subscriptions again: a client that then asks for the present state by
-// other means misses nothing.
-func (d *dataConn) hold() {
-	for range len(d.ch) {
-		d.handle(<-d.ch)
-	}
-	d.held = true
 }

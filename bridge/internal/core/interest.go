@@ -98,6 +98,7 @@ func (d *dataConn) pass(w work) {
 	if len(w.pending) == 0 && len(w.heal) == 0 && !w.up.pending && !w.refused {
 		return
 	}
+	dial := d.conn.Dials()
 	var err error
 	for _, t := range w.pending {
 		if err == nil {
@@ -109,13 +110,24 @@ func (d *dataConn) pass(w work) {
 		err = d.conn.Flush(w.nc, d.confirm)
 	}
 	refused := d.takeRefused()
+	if w.up.pending {
+		d.confirmed(w.nc, dial, err)
+	}
 	d.settle(w.pending, failure(err), refused)
 	d.settleHealing(healed, err, refused)
 	d.loseInterest(refused)
-	// A confirmation that did not come in time is no reason to hold the messages back for ever.
-	if w.up.pending && (err == nil || w.nc.IsConnected()) {
-		d.toDemux.put(signal{kind: sigUp})
+}
+
+// confirmed opens the connection to requests, and lets the demux loop take its messages. A confirmation that did not come in time
+// is no reason to hold them back for ever. When the connection was lost meanwhile, the next one comes here again.
+func (d *dataConn) confirmed(nc *nats.Conn, dial uint64, err error) {
+	if err != nil && !nc.IsConnected() || !d.unmark(dial) {
+		return
 	}
+	d.toDemux.put(signal{kind: sigUp, dial: dial})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ready = d.nc == nc
 }
 
 func failure(err error) error {
@@ -180,7 +192,10 @@ func (d *dataConn) settleTopic(t *topic, err error) {
 	case err != nil:
 		d.remove(t)
 	default:
-		t.raise(d.seq) // whoever has a position before this was not subscribed
+		// The subscription takes a number of its own: a position from before it, be it the last one given, says nothing about this
+		// topic, for what was published while nobody was subscribed has no number.
+		d.seq++
+		t.raise(d.seq)
 		if t.refs == 0 {
 			t.idle = d.idle.PushBack(idleSince{t, time.Now()})
 		}

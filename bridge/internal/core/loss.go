@@ -120,14 +120,22 @@ func (d *dataConn) announce(t *topic, r gap.Reason) {
 	t.raise(n)
 	links := t.links
 	d.mu.Unlock()
-	d.announceTo(links, r, n)
+	for _, l := range links {
+		d.tell(l, r, n, l.twin)
+	}
+	d.told(n)
 }
 
-func (d *dataConn) announceTo(links []*link, r gap.Reason, seq uint64) {
-	now := time.Now().UnixNano()
-	for _, l := range links {
-		d.push(l.src, flow.Event{Frame: d.core.gap(r, l.name), Entry: int(l.entry), Seq: seq, At: now})
+// tell pushes a gap to one follower. When another one with the same number follows for the same source, the position stays before
+// it: a client that is cut between the two is told again.
+func (d *dataConn) tell(l *link, r gap.Reason, seq uint64, more bool) {
+	if more {
+		seq--
 	}
+	d.push(l.src, flow.Event{Frame: d.core.gap(r, l.name), Entry: int(l.entry), Seq: seq, At: time.Now().UnixNano()})
+}
+
+func (d *dataConn) told(seq uint64) {
 	d.pushing.Store(nil)
 	d.progress.Store(seq)
 }
@@ -138,22 +146,29 @@ func (d *dataConn) reconnected() {
 	d.seq++
 	n := d.seq
 	d.lost = n
-	var lead []*link
+	var last []*link // one of each source
 	for _, t := range d.topics {
 		t.clear()
 		for _, l := range t.links {
-			if l.lead {
-				lead = append(lead, l)
+			if l.lead && !l.more {
+				last = append(last, l)
 			}
 		}
 	}
 	topics := len(d.topics)
 	d.mu.Unlock()
-	if len(lead) > 0 {
+	if len(last) > 0 {
 		d.log.Warn("messages may have been lost while NATS was away: told to all streams of this connection", "reason", gap.Reconnect,
-			"topics", topics, "groups", len(lead))
+			"topics", topics, "groups", len(last))
 	}
-	d.announceTo(lead, gap.Reconnect, n)
+	for _, l := range last {
+		for i := range l.src.links {
+			if o := &l.src.links[i]; o.lead && o.entry == l.entry {
+				d.tell(o, gap.Reconnect, n, o.more)
+			}
+		}
+	}
+	d.told(n)
 }
 
 // interestLost: the server does not send this topic's messages any more.

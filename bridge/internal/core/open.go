@@ -50,8 +50,7 @@ func (s *Source) acquire(specs []flow.Spec) (waits []*wait, err error) {
 			}
 			l := link{src: s, topic: t, name: spec.Name, entry: s.entryOf(d)}
 			l.skip = s.before(subj)
-			l.lead = s.leads(l.entry, l.name)
-			s.links = append(s.links, l)
+			s.add(l)
 		}
 	}
 	return waits, nil
@@ -81,13 +80,22 @@ func (s *Source) before(pattern string) (skip []string) {
 	return skip
 }
 
-func (s *Source) leads(entry uint8, name string) bool {
+// add puts a link behind the others.
+func (s *Source) add(l link) {
+	l.lead = true
 	for i := range s.links {
-		if s.links[i].entry == entry && s.links[i].name == name {
-			return false
+		o := &s.links[i]
+		o.twin = o.twin || o.topic == l.topic
+		if o.entry == l.entry && o.name == l.name {
+			l.lead = false
 		}
 	}
-	return true
+	for i := range s.links {
+		if o := &s.links[i]; l.lead && o.lead && o.entry == l.entry {
+			o.more = true
+		}
+	}
+	s.links = append(s.links, l)
 }
 
 // await waits for confirmations, all of them within one timeout.

@@ -16,6 +16,7 @@ type step struct {
 	seq    uint64
 	it     *item // nil: a hole
 	reason gap.Reason
+	beyond bool // the hole ends behind what was asked for; seq is the last that was
 }
 
 // Read implements flow.History from the rings, in memory: done is called before it returns. Where a ring does not reach back far
@@ -30,28 +31,33 @@ func (s *Source) Read(from, to cursor.Position, maxBytes int, done func(flow.Bat
 	for i := range s.conns {
 		steps = append(steps, s.stepsOf(i, from[i].Seq, to[i].Seq))
 	}
+	done(s.batch(steps, maxBytes))
+}
+
+// batch merges what the connections have. It never ends right before a hole: of several with the same number only the last one
+// moves the position, so that none is passed over by those who read on from there.
+func (s *Source) batch(steps [][]step, maxBytes int) flow.Batch {
 	b := flow.Batch{Done: true}
 	for size := 0; ; {
 		entry := earliest(steps)
 		if entry < 0 {
-			break
-		}
-		if size >= maxBytes && len(b.Events) > 0 {
-			b.Done = false
-			break
+			return b
 		}
 		st := steps[entry][0]
-		steps[entry] = steps[entry][1:]
-		if f := s.frameOf(st); f != nil {
-			e := flow.Event{Frame: f, Entry: entry, Seq: st.seq}
-			if st.it != nil {
-				e.At = st.it.At
-			}
-			b.Events = append(b.Events, e)
-			size += f.Len()
+		if size >= maxBytes && len(b.Events) > 0 && st.it != nil {
+			b.Done = false
+			return b
 		}
+		steps[entry] = steps[entry][1:]
+		e := flow.Event{Frame: s.frameOf(st), Entry: entry, Seq: st.seq}
+		if st.it != nil {
+			e.At = st.it.At
+		} else if rest := steps[entry]; !st.beyond && len(rest) > 0 && rest[0].it == nil && rest[0].seq == st.seq {
+			e.Seq--
+		}
+		b.Events = append(b.Events, e)
+		size += e.Frame.Len()
 	}
-	done(b)
 }
 
 // stepsOf is what one connection has in (from, to], by arrival number.
@@ -70,9 +76,9 @@ func (s *Source) stepsOf(entry int, from, to uint64) []step {
 		t := l.topic
 		switch lost := max(t.lost, d.lost); {
 		case from < lost:
-			steps = hole(steps, step{link: l, seq: min(lost, to), reason: gap.UnknownPosition})
+			steps = hole(steps, step{link: l, seq: min(lost, to), reason: gap.UnknownPosition, beyond: lost > to})
 		case from < t.evicted:
-			steps = hole(steps, step{link: l, seq: min(t.evicted, to), reason: gap.Expired})
+			steps = hole(steps, step{link: l, seq: min(t.evicted, to), reason: gap.Expired, beyond: t.evicted > to})
 		}
 		for _, it := range t.between(from, to) {
 			if !l.skips(it.Subject) {
@@ -101,7 +107,9 @@ func inOrder(a, b step) int {
 func hole(steps []step, h step) []step {
 	for i := range steps {
 		if o := &steps[i]; o.it == nil && o.reason == h.reason && o.link.name == h.link.name {
-			o.seq = min(o.seq, h.seq)
+			if h.seq < o.seq {
+				o.seq, o.beyond = h.seq, h.beyond
+			}
 			return steps
 		}
 	}

@@ -10,8 +10,7 @@ import (
 type signalKind uint8
 
 const (
-	sigDown    signalKind = iota // the connection is lost
-	sigUp                        // it is back, and all subscriptions are confirmed
+	sigUp      signalKind = iota // all subscriptions are confirmed on the connection that was made by this dial
 	sigSlow                      // a subscription lost messages because the channel was full
 	sigRefused                   // the server has dropped a confirmed subscription
 	sigHealed                    // it has accepted it again; sub is the new one
@@ -22,6 +21,7 @@ type signal struct {
 	kind  signalKind
 	sub   *nats.Subscription
 	topic *topic
+	dial  uint64
 }
 
 // signals is the queue of them. Putting never blocks: nats.go and the interest loop put, and the demux loop may be busy.

@@ -43,6 +43,8 @@ type link struct {
 	skip  []string // patterns before it in the source: what matches one of them belongs to that topic
 	entry uint8    // of the position
 	lead  bool     // the first with its name on its connection: it alone tells of a lost connection
+	more  bool     // a lead, and not the last one of its source on this connection
+	twin  bool     // a later link of the source has the same topic
 }
 
 // idleSince is the value in dataConn.idle.
