@@ -29,8 +29,9 @@ func shows(t *testing.T, p *proc.Process, re string) {
 
 func TestCurl_GetsEventsOneByOneOverEveryProtocol(t *testing.T) {
 	cert := stack.NewCertificate(t)
-	plain := start(t, "HTTP_H2C", "true")
-	secure := startWith(t, stack.Options{Routes: routesFor("https://app.example"), TLS: cert})
+	plain := start(t, append([]string{"HTTP_H2C", "true"}, quickLinger...)...)
+	secure := startWith(t, stack.Options{Routes: routesFor("https://app.example"), TLS: cert}, quickLinger...)
+	plainBefore, secureBefore := measure(t, plain.Headgate), measure(t, secure.Headgate)
 	for name, c := range map[string]struct {
 		gate *gate
 		args []string
@@ -54,6 +55,8 @@ func TestCurl_GetsEventsOneByOneOverEveryProtocol(t *testing.T) {
 			}
 		})
 	}
+	atRest(t, plain.Headgate, plainBefore) // every curl has gone with its test
+	atRest(t, secure.Headgate, secureBefore)
 }
 
 func TestCurl_SeesTheHeadThatProxiesAndBrowsersNeed(t *testing.T) {

@@ -171,3 +171,44 @@ func TestDrain_ASecondSignalStopsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// One of two replicas goes away, as in every roll-out: nobody at the balancer meets an error, and the streams come back on the other.
+func TestDrain_BehindABalancerNoStreamRequestFails(t *testing.T) {
+	g := start(t, "SHUTDOWN_DRAIN", "3s", "SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms", "SSE_OVERLOAD_RETRY", "100ms", "SSE_OVERLOAD_JITTER", "50ms")
+	other := stack.StartHeadgate(t, stack.Options{NATS: g.nats.URL(), Routes: routesFor("https://app.example")})
+	front := stack.StartBalancer(t, g.Headgate, other)
+	gather(t, front.URL+"/v1/prices/ACME", 200)
+
+	ctx, cancel := stack.Deadline(t, time.Minute)
+	defer cancel()
+	knocking, stop := context.WithCancel(ctx)
+	answers := make(chan []attempt, 4)
+	for range cap(answers) {
+		go func() { answers <- knock(knocking, front.URL+"/v1/prices/OTHER") }()
+	}
+	must(t, g.Signal(syscall.SIGTERM))
+	code, err := g.Wait(ctx)
+	must(t, err)
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	for range 50 { // and for a moment after it has gone
+		open(t, front.URL+"/v1/prices/ACME").Close()
+	}
+	stop()
+	counts := map[string]int{}
+	for range cap(answers) {
+		for _, a := range <-answers {
+			counts[a.answer]++
+		}
+	}
+	t.Logf("answers at the balancer: %v", counts)
+	for answer, n := range counts {
+		if answer != "live" && answer != "draining" {
+			t.Errorf("%d stream requests: %s", n, answer)
+		}
+	}
+	if counts["live"] < 100 {
+		t.Errorf("only %d streams were opened meanwhile", counts["live"])
+	}
+}

@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -143,6 +145,46 @@ func TestChromium_ComesBackAfterACutBeforeTheFirstEvent(t *testing.T) {
 	all := r.all(t)
 	if len(of(all, "price")) != 1 || len(of(all, "$gap")) != 0 {
 		t.Errorf("not exactly the one event: %v", r.texts())
+	}
+}
+
+func TestChromium_OutlastsANetworkThatStallsForAWhile(t *testing.T) {
+	g, r, net := page(t, "SSE_HEARTBEAT", "1s")
+	r.connect(t, net.URL()+"/v1/prices/ACME", "price")
+	r.wait(t, `{type: "$ready"}`, 0)
+	net.Stall()
+	var want []string
+	for i := range 200 {
+		want = append(want, strconv.Itoa(i))
+		g.publish(t, "prices.ACME", want[i])
+	}
+	net.Flow()
+	r.wait(t, `{type: "price", data: "199"}`, 0)
+	all := r.all(t)
+	if got := dataOf(of(all, "price")); got != strings.Join(want, " ") {
+		t.Errorf("not every event once and in order: %s", got)
+	}
+	if len(of(all, "error"))+len(of(all, "$gap")) != 0 {
+		t.Errorf("a stall of a moment ended the stream: %v", r.texts())
+	}
+}
+
+// Over HTTP/1.1 a browser opens six connections to a host, and the seventh EventSource waits for ever. HTTP/2 has no such bound.
+func TestChromium_HoldsManyStreamsOverOneHTTP2Connection(t *testing.T) {
+	const streams = 12
+	r := newRecorder(t)
+	g := startWith(t, stack.Options{Routes: routesFor(r.origin), TLS: stack.NewCertificate(t)})
+	net := fault.New(t, g.Addr)
+	for range streams {
+		r.connect(t, "https://"+net.Addr()+"/v1/prices/ACME", "price")
+	}
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, r.Wait(ctx, fmt.Sprintf(`seen.filter((e) => e.type === "$ready").length === %d`, streams)))
+	g.publish(t, "prices.ACME", "41.5")
+	must(t, r.Wait(ctx, fmt.Sprintf(`seen.filter((e) => e.type === "price" && e.data === "41.5").length === %d`, streams)))
+	if n := len(net.Requests()); n > 6 { // so many it opens before it knows that one is enough
+		t.Errorf("the browser opened %d connections", n)
 	}
 }
 

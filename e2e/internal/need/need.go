@@ -32,6 +32,7 @@ func Missing(t testing.TB, what, remedy string) {
 	text := fmt.Sprintf("%s: not tested, %s is missing (%s)", t.Name(), what, remedy)
 	if Required() {
 		t.Fatal(text)
+		return
 	}
 	report(text)
 	t.Skip(text)

@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,6 +71,47 @@ func StartHAProxy(t testing.TB, target string) *Proxy {
 	return startProxy(t, "haproxy", haproxyConf, target, func(conf, _ string) *exec.Cmd {
 		return exec.Command(path, "-db", "-f", conf)
 	})
+}
+
+// balancerConf spreads requests over several headgates, asks each for its readiness, and tries another one when a connection is
+// refused: what an ingress does. Without http-no-delay HAProxy holds every chunk back for 200 ms, in the hope of more.
+const balancerConf = `
+global
+  maxconn 9000
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 1h
+  timeout server 1h
+  http-reuse always
+  option http-no-delay
+  option redispatch 1
+  retries 3
+frontend in
+  bind ADDR
+  default_backend out
+backend out
+  balance roundrobin
+  option httpchk GET /readyz
+TARGET
+`
+
+// StartBalancer starts HAProxy in front of several headgates.
+func StartBalancer(t testing.TB, gates ...*Headgate) *Proxy {
+	t.Helper()
+	path := need.Program(t, "haproxy", "haproxy")
+	var servers strings.Builder
+	for i, g := range gates {
+		fmt.Fprintf(&servers, "  server g%d %s check addr 127.0.0.1 port %s inter 100ms fall 1 rise 1\n", i, g.Addr, portOf(g.AdminAddr))
+	}
+	return startProxy(t, "haproxy", balancerConf, servers.String(), func(conf, _ string) *exec.Cmd {
+		return exec.Command(path, "-db", "-f", conf)
+	})
+}
+
+func portOf(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
 }
 
 const caddyConf = `
