@@ -31,7 +31,7 @@ var shared struct {
 // New opens an empty page for the length of the test, and starts Chromium when this is the first.
 func New(t testing.TB) *Page {
 	t.Helper()
-	path := need.Program(t, "chromium", "chromium")
+	path := need.Program(t, "chromium", "chromium", "chromium-browser", "google-chrome")
 	conn, err := start(path)
 	if err != nil {
 		t.Fatal(err)

@@ -13,16 +13,18 @@ import (
 // packages that pass.
 const reportFile = "HEADGATE_SKIPPED"
 
-// Program returns the path of a program. Without it the test is skipped, or fails where everything is required. debian is the
-// package that has it.
-func Program(t testing.TB, name, debian string) string {
+// Program returns the path of a program, which may have several names. Without it the test is skipped, or fails where everything is
+// required. debian is the package that has it.
+func Program(t testing.TB, debian string, names ...string) string {
 	t.Helper()
-	for _, candidate := range []string{name, "/usr/sbin/" + name} { // Debian's proxies are outside a user's PATH
-		if path, err := exec.LookPath(candidate); err == nil {
-			return path
+	for _, name := range names {
+		for _, candidate := range []string{name, "/usr/sbin/" + name} { // Debian's proxies are outside a user's PATH
+			if path, err := exec.LookPath(candidate); err == nil {
+				return path
+			}
 		}
 	}
-	Missing(t, name, "apt-get install "+debian)
+	Missing(t, names[0], "apt-get install "+debian)
 	return ""
 }
 

@@ -27,7 +27,7 @@ func TestProgram_MissingSkipsLoudlyOnALaptopAndFailsInCI(t *testing.T) {
 		t.Setenv("CI", env[0])
 		t.Setenv("HEADGATE_REQUIRE_E2E", env[1])
 		f := &fake{TB: t}
-		Program(f, "no-such-program", "no-such-package")
+		Program(f, "no-such-package", "no-such-program")
 		if (f.failed != "") != required || (f.skipped != "") == required {
 			t.Errorf("CI=%q HEADGATE_REQUIRE_E2E=%q: failed %q, skipped %q", env[0], env[1], f.failed, f.skipped)
 		}
@@ -40,7 +40,7 @@ func TestProgram_MissingSkipsLoudlyOnALaptopAndFailsInCI(t *testing.T) {
 
 func TestProgram_FindsWhatIsThere(t *testing.T) {
 	f := &fake{TB: t}
-	if path := Program(f, "sh", "dash"); path == "" || f.failed+f.skipped != "" {
+	if path := Program(f, "dash", "sh"); path == "" || f.failed+f.skipped != "" {
 		t.Errorf("sh: path %q, failed %q, skipped %q", path, f.failed, f.skipped)
 	}
 }

@@ -85,6 +85,13 @@ func launch(t testing.TB, o Options) *Headgate {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
 	h.Process = proc.StartT(t, "headgate", cmd)
+	t.Cleanup(func() { // before the process is stopped, so what its end writes is not seen here
+		for line := range strings.Lines(h.Output()) {
+			if strings.Contains(line, "WARNING: DATA RACE") || strings.HasPrefix(line, "panic: ") || strings.Contains(line, `"level":"ERROR"`) {
+				t.Errorf("headgate wrote: %s", line)
+			}
+		}
+	})
 	return h
 }
 

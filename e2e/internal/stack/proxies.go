@@ -41,7 +41,7 @@ http {
 // StartNginx starts nginx with stock proxy_pass to target.
 func StartNginx(t testing.TB, target string) *Proxy {
 	t.Helper()
-	path := need.Program(t, "nginx", "nginx-light")
+	path := need.Program(t, "nginx-light", "nginx")
 	return startProxy(t, "nginx", nginxConf, target, func(conf, dir string) *exec.Cmd {
 		return exec.Command(path, "-p", dir, "-c", conf, "-e", "stderr")
 	})
