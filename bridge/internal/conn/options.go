@@ -49,22 +49,20 @@ func Options(cfg config.NATS) ([]nats.Option, error) {
 
 func checkURLs(list string) error {
 	var errs []error
-	for u := range strings.SplitSeq(list, ",") {
+	for n, u := range strings.Split(list, ",") {
 		u = strings.TrimSpace(u)
 		if !strings.Contains(u, "://") {
 			u = "nats://" + u
 		}
+		const expected = "expected for example nats://nats.example:4222, with %23, %2F and so on for special characters in user or password"
 		parsed, err := url.Parse(u)
 		switch {
-		case err != nil:
-			// url.Error quotes the whole URL, also where the password made it unreadable.
-			var ue *url.Error
-			if errors.As(err, &ue) {
-				err = ue.Err
-			}
-			errs = append(errs, fmt.Errorf("NATS_URL: not a URL: %w; expected for example nats://nats.example:4222", err))
+		case err != nil: // whose text may quote a part of the password
+			errs = append(errs, fmt.Errorf("NATS_URL: server %d of the list is not a URL; %s", n+1, expected))
 		case parsed.Hostname() == "":
-			errs = append(errs, errors.New("NATS_URL: a server without host; expected for example nats://nats.example:4222"))
+			errs = append(errs, fmt.Errorf("NATS_URL: server %d of the list has no host; %s", n+1, expected))
+		case strings.Trim(parsed.Path, "/") != "" && !strings.HasPrefix(parsed.Scheme, "ws"):
+			errs = append(errs, fmt.Errorf("NATS_URL: server %d of the list has a path; %s", n+1, expected))
 		}
 	}
 	return errors.Join(errs...)
