@@ -27,7 +27,7 @@ func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rows, err := run(ctx, sizes["test"], []string{"headgate", "bare", "naive"}, chosen)
+	_, rows, err := run(ctx, sizes["test"], []string{"headgate", "naive"}, chosen)
 	if err != nil {
 		t.Fatal(err)
 	}

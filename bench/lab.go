@@ -158,7 +158,8 @@ func (s *Server) free() error {
 }
 
 // Settle waits until a server's memory has not changed for a time, and returns it. The naive server is told to collect
-// and give back what it does not need; headgate must do so by itself, and takes up to ten seconds to begin.
+// and give back what it does not need; headgate must do so by itself, and takes up to ten seconds to begin. A change of
+// less than 2 % is garbage on its way to the next collection.
 func (l *Lab) Settle(s *Server, still time.Duration) (int64, error) {
 	if s.Kind == "naive" || s.Kind == "hub" {
 		if err := s.free(); err != nil {
@@ -166,13 +167,14 @@ func (l *Lab) Settle(s *Server, still time.Duration) (int64, error) {
 		}
 	}
 	const step = 250 * time.Millisecond
-	last, same := int64(0), time.Duration(0)
+	var rss, last int64
+	same := time.Duration(0)
 	for waited := time.Duration(0); same < still && waited < 2*time.Minute; waited += step {
-		rss, err := rssOf(s.Proc.Pid)
-		if err != nil {
+		var err error
+		if rss, err = rssOf(s.Proc.Pid); err != nil {
 			return 0, err
 		}
-		if d := rss - last; d > -(64<<10) && d < 64<<10 {
+		if d := rss - last; max(d, -d) < max(64<<10, last/50) {
 			same += step
 		} else {
 			last, same = rss, 0
@@ -183,5 +185,5 @@ func (l *Lab) Settle(s *Server, still time.Duration) (int64, error) {
 			return 0, context.Cause(l.ctx)
 		}
 	}
-	return last, nil
+	return rss, nil
 }

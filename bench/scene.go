@@ -23,8 +23,8 @@ type Size struct {
 }
 
 var sizes = map[string]Size{
-	"full":  {Idle: 19_000, Many: 10_000, Some: 1_000, Secure: 1_000, Passes: 5, Stretch: 5 * time.Second, Still: 12 * time.Second},
-	"quick": {Idle: 5_000, Many: 3_000, Some: 500, Secure: 200, Passes: 3, Stretch: 2 * time.Second, Still: 12 * time.Second},
+	"full":  {Idle: 19_000, Many: 10_000, Some: 1_000, Secure: 3_000, Passes: 5, Stretch: 5 * time.Second, Still: 12 * time.Second},
+	"quick": {Idle: 5_000, Many: 3_000, Some: 500, Secure: 1_000, Passes: 3, Stretch: 2 * time.Second, Still: 12 * time.Second},
 	"test":  {Idle: 2_000, Many: 400, Some: 200, Secure: 50, Passes: 1, Stretch: 700 * time.Millisecond, Still: 11 * time.Second},
 }
 
