@@ -1,0 +1,78 @@
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"headgate/e2e/internal/need"
+	"headgate/e2e/internal/proc"
+	"headgate/e2e/internal/stack"
+)
+
+// notHere are commands of the README that other tests or people run.
+var notHere = []string{"make ", "go run ./bench"}
+
+// The README's commands run as they stand, but for ports, NATS's address and the building of the program.
+func TestReadme_ItsCommandsWork(t *testing.T) {
+	need.Program(t, "curl", "curl")
+	must(t, stack.BuildHeadgate())
+	var base string // of the headgate that the last command started
+	for _, block := range stack.ShellBlocks(t, "../README.md") {
+		for command := range strings.Lines(block) {
+			command = strings.TrimSpace(command)
+			switch {
+			case command == "" || strings.HasPrefix(command, "#") || hasPrefix(command, notHere):
+			case strings.Contains(command, "curl "):
+				curlWorks(t, regexp.MustCompile(`(127\.0\.0\.1|localhost):8080`).ReplaceAllString(command, base))
+			case strings.HasPrefix(command, "go run ."), strings.HasPrefix(command, "go build"):
+				base = startFromReadme(t, command)
+			default:
+				t.Errorf("no test knows what to do with the README's %q", command)
+			}
+		}
+	}
+	if base == "" {
+		t.Error("the README starts no headgate")
+	}
+}
+
+func hasPrefix(s string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// startFromReadme starts headgate with a command of the README, on free ports, and returns where it listens.
+func startFromReadme(t *testing.T, command string) string {
+	t.Helper()
+	addr := proc.FreeAddr(t)
+	env := []string{"HTTP_ADDR=" + addr, "ADMIN_ADDR=" + proc.FreeAddr(t)}
+	command = strings.Replace(command, "go run .", stack.HeadgateBinary(), 1)
+	if rest, ok := strings.CutPrefix(command, "go build -o headgate . && "); ok {
+		dir := t.TempDir()
+		must(t, os.Symlink(stack.HeadgateBinary(), filepath.Join(dir, "headgate")))
+		command = "cd " + dir + " && " + strings.ReplaceAll(rest, "nats://127.0.0.1:4222", stack.StartNATS(t, "").URL())
+	}
+	p := shell(t, command, env...)
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, p.WaitListening(ctx, addr))
+	return addr
+}
+
+// curlWorks runs a curl: a stream must show its first event, anything else a status of success.
+func curlWorks(t *testing.T, command string) {
+	t.Helper()
+	p := shell(t, strings.Replace(command, "curl ", "curl --no-progress-meter --include ", 1))
+	if strings.Contains(command, "curl -N") {
+		shows(t, p, `event: \$ready`)
+		return
+	}
+	shows(t, p, `^HTTP/1\.1 20\d `)
+}
