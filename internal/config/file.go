@@ -36,7 +36,7 @@ type routeYAML struct {
 	Sources    []val[sourceYAML]    `yaml:"sources" doc:"the same for several sources on one stream"`
 	Publish    val[publishYAML]     `yaml:"publish" doc:"POST on the path publishes"`
 	Params     map[string]paramYAML `yaml:"params" doc:"what the placeholders of the path may be" example:"{symbol: {pattern: \"[A-Z]{1,6}\"}}"`
-	Event      eventYAML            `yaml:"event" doc:"type of the events; a message's Sse-Event header goes first"`
+	Event      eventYAML            `yaml:"event" doc:"type of the events; without it a message's Sse-Event header says it"`
 	Snapshot   snapshotYAML         `yaml:"snapshot" doc:"current state before live events" later:"snapshot"`
 	End        endYAML              `yaml:"end" doc:"streams that end by themselves" later:"end"`
 	sharedYAML `yaml:",inline"`
