@@ -92,7 +92,7 @@ func (s *Server) start() error {
 	}
 	ns.SetLoggerV2(log, false, false, false)
 	ns.Start()
-	if !ns.ReadyForConnections(startWait) {
+	if !ready(ns, log) {
 		ns.Shutdown()
 		ns.WaitForShutdown()
 		return fmt.Errorf("devnats: nats-server does not accept connections on %s:%d: %w", host, s.port, log.err())
@@ -100,6 +100,16 @@ func (s *Server) start() error {
 	s.ns = ns
 	s.port = ns.Addr().(*net.TCPAddr).Port // the same one again after Restart
 	return nil
+}
+
+// ready waits until the server accepts connections, has said why it cannot, or has been given enough time.
+func ready(ns *server.Server, log *fatalLog) bool {
+	for deadline := time.Now().Add(startWait); time.Now().Before(deadline) && !log.failed(); {
+		if ns.ReadyForConnections(50 * time.Millisecond) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Server) serverOptions() *server.Options {

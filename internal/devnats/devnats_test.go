@@ -79,9 +79,6 @@ func TestNextFree_TakesTheNextPortWhenOneIsTaken(t *testing.T) {
 func TestStart_SaysWhyItFails(t *testing.T) {
 	s := start(t, Options{})
 	port := s.NATS().Addr().(*net.TCPAddr).Port
-	if testing.Short() {
-		t.Skip("waits for the server's start timeout")
-	}
 	_, err := Start(Options{Port: port})
 	if err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Fatalf("got %v", err)

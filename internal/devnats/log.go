@@ -12,12 +12,19 @@ import (
 type fatalLog struct {
 	mu   sync.Mutex
 	last error
+	gone bool // it was fatal
 }
 
-func (l *fatalLog) keep(format string, v []any) {
+func (l *fatalLog) keep(fatal bool, format string, v []any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last = fmt.Errorf(format, v...)
+	l.last, l.gone = fmt.Errorf(format, v...), l.gone || fatal
+}
+
+func (l *fatalLog) failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gone
 }
 
 func (l *fatalLog) err() error {
@@ -33,5 +40,5 @@ func (l *fatalLog) Noticef(string, ...any)         {}
 func (l *fatalLog) Warnf(string, ...any)           {}
 func (l *fatalLog) Debugf(string, ...any)          {}
 func (l *fatalLog) Tracef(string, ...any)          {}
-func (l *fatalLog) Errorf(format string, v ...any) { l.keep(format, v) }
-func (l *fatalLog) Fatalf(format string, v ...any) { l.keep(format, v) }
+func (l *fatalLog) Errorf(format string, v ...any) { l.keep(false, format, v) }
+func (l *fatalLog) Fatalf(format string, v ...any) { l.keep(true, format, v) }
