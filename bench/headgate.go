@@ -61,7 +61,7 @@ func (l *Lab) startHeadgate(s *Server, certFile, keyFile string) error {
 		return err
 	}
 	l.procs = append(l.procs, s.Proc)
-	s.Addr = addr
+	s.Addr, s.pprof = addr, "http://"+admin
 	return l.awaitReady(s, "http://"+admin+"/readyz")
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -35,11 +37,12 @@ type Lab struct {
 
 // Server is one running server under test.
 type Server struct {
-	Kind string
-	Proc *Proc
-	Addr string // streams
-	TLS  bool
-	feed Feed
+	Kind  string
+	Proc  *Proc
+	Addr  string // streams
+	TLS   bool
+	pprof string // base URL of its profiles
+	feed  Feed
 }
 
 // NewLab builds headgate and starts the broker. Close ends everything.
@@ -121,7 +124,7 @@ func (l *Lab) start(kind, certFile, keyFile string) (s *Server, err error) {
 			return nil, err
 		}
 		l.procs = append(l.procs, proc)
-		s.Proc, s.Addr = proc, ready.Addr
+		s.Proc, s.Addr, s.pprof = proc, ready.Addr, "http://"+ready.Addr
 		if ready.Control != "" {
 			s.feed, err = dialBare(ready.Control)
 			return s, err
@@ -155,6 +158,22 @@ func (s *Server) free() error {
 		return err
 	}
 	return resp.Body.Close()
+}
+
+// LiveHeap is what the server's Go heap holds behind a collection, in bytes.
+func (s *Server) LiveHeap() (int64, error) {
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(s.pprof + "/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		return 0, fmt.Errorf("heap of %s: %w", s.Kind, err)
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), "# HeapAlloc = "); ok {
+			return strconv.ParseInt(text, 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("heap of %s: %s without HeapAlloc", s.Kind, resp.Status)
 }
 
 // Settle waits until a server's memory has not changed for a time, and returns it. The naive server is told to collect

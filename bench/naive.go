@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ func runNaive(spec roleSpec, ready chan<- roleReady) error {
 	mux.HandleFunc("GET /shared", func(w http.ResponseWriter, r *http.Request) { naiveStream(w, r, follow, subjectOf(shared)) })
 	mux.HandleFunc("GET /own/{id}", func(w http.ResponseWriter, r *http.Request) { naiveStream(w, r, follow, "own."+r.PathValue("id")) })
 	mux.HandleFunc("GET /debug/free", func(http.ResponseWriter, *http.Request) { debug.FreeOSMemory() })
+	mux.HandleFunc("GET /debug/pprof/heap", pprof.Handler("heap").ServeHTTP)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("naive: %w", err)

@@ -15,12 +15,12 @@ const slowPayload = 1000
 
 // slow: some clients stop reading, messages go on at full rate for the others. What do the silent ones cost, and do the
 // others notice? headgate's route is one that keeps slow clients (drop_oldest); the naive servers lose what does not fit.
-// What a silent client costs in the server's own memory is the difference between many of them and a few: whatever is
+// What a silent client costs in the server's own heap is the difference between many of them and a few: whatever is
 // held once for all of them, however much, is no copy.
 func slow(l *Lab) ([]Row, error) {
 	healthy, few, many := l.size.Some/5, l.size.Some/50, l.size.Some/5
 	kernel := Row{Name: fmt.Sprintf("slow clients, %d beside %d healthy, events of 1 KB", few, healthy), Unit: "KB of kernel memory per slow client, at most"}
-	user := Row{Name: fmt.Sprintf("the same: %d slow clients against %d", many, few), Unit: "KB of the server's memory per slow client"}
+	user := Row{Name: fmt.Sprintf("the same: %d slow clients against %d", many, few), Unit: "KB of live heap per slow client"}
 	speed := Row{Name: "healthy clients beside slow ones", Unit: "share of their rate without slow ones"}
 	held, each, share := samples{}, samples{}, samples{}
 	err := l.interleave(&kernel, max(1, l.size.Passes*3/5), []string{"headgate", "naive", "hub"}, func(kind string) error {
@@ -33,7 +33,7 @@ func slow(l *Lab) ([]Row, error) {
 			kernel.checkWhole(kind+" (healthy clients)", runs[i].Run)
 		}
 		held.add(kind, float64(max(runs[1].kernel, runs[2].kernel))/1024)
-		each.add(kind, float64(runs[2].grown-runs[1].grown)/1024/float64(many-few))
+		each.add(kind, float64(runs[2].live-runs[1].live)/1024/float64(many-few))
 		share.add(kind, runs[1].Rate()/runs[0].Rate())
 		return nil
 	})
@@ -56,7 +56,7 @@ func slow(l *Lab) ([]Row, error) {
 type slowResult struct {
 	Run
 	kernel int64 // the most that one slow client's socket held on the server's side, in bytes
-	grown  int64 // of the server's resident memory
+	live   int64 // the server's live heap, while the slow ones still hold theirs
 }
 
 // slowRun saturates the healthy clients; the silent ones, connected first, never read.
@@ -73,20 +73,14 @@ func slowRun(l *Lab, kind string, healthy, silent int) (r slowResult, err error)
 	if err := sc.Swarm.Deafen(0, silent); err != nil {
 		return r, err
 	}
-	before, err := rssOf(sc.Proc.Pid)
-	if err != nil {
-		return r, err
-	}
 	s, err := l.Measure(sc.Server, func() (Run, error) { return Saturate(sc.Swarm, sc.Pub, healthy, window, 2*l.size.Stretch) })
 	if err != nil {
 		return r, err
 	}
 	r.Run = s.Run
-	after, err := rssOf(sc.Proc.Pid)
-	if err != nil {
+	if r.live, err = sc.LiveHeap(); err != nil {
 		return r, err
 	}
-	r.grown = after - before
 	if silent > 0 {
 		r.kernel, err = largestSendQueue(l.ctx, sc.Addr)
 	}
