@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"headgate/e2e/internal/browser"
 	"headgate/e2e/internal/need"
@@ -19,6 +20,8 @@ import (
 
 // example is one folder of examples/, brought to free ports, with its commands running.
 type example struct {
+	server   *proc.Process
+	restart  func()   // starts headgate again, with the command that started it
 	commands []string // of its README, in order, without the two that start the servers
 	page     string   // where the page is
 	path     string   // PATH with a nats command
@@ -41,16 +44,20 @@ func startExample(t *testing.T, name string) *example {
 		t.Fatalf("the README does not begin with the two servers: %q", blocks)
 	}
 
-	ctx, cancel := stack.Deadline(t, brief)
-	defer cancel()
-	// Only the addresses that a README has no need to name, for they have defaults.
-	server := shell(t, blocks[0], "HTTP_ADDR="+gate, "ADMIN_ADDR="+admin)
-	must(t, server.WaitListening(ctx, gate))
-	found, err := server.WaitOutput(ctx, regexp.MustCompile(`NATS +(nats://\S+)`))
+	ctx, cancel := stack.Deadline(t, time.Minute)
+	t.Cleanup(cancel)
+	e := &example{commands: blocks[2:], page: "http://localhost:" + port(pages) + "/"}
+	e.restart = func() {
+		// Only the addresses that a README has no need to name, for they have defaults.
+		e.server = shell(t, blocks[0], "HTTP_ADDR="+gate, "ADMIN_ADDR="+admin)
+		must(t, e.server.WaitListening(ctx, gate))
+	}
+	e.restart()
+	found, err := e.server.WaitOutput(ctx, regexp.MustCompile(`NATS +(nats://\S+)`))
 	must(t, err)
 	must(t, shell(t, blocks[1]).WaitListening(ctx, pages))
-	return &example{commands: blocks[2:], page: "http://localhost:" + port(pages) + "/",
-		path: "PATH=" + stack.NATSCommand(t, found[1]) + ":" + os.Getenv("PATH")}
+	e.path = "PATH=" + stack.NATSCommand(t, found[1]) + ":" + os.Getenv("PATH")
+	return e
 }
 
 // run runs the i-th command to its end, and returns what it printed.
@@ -149,6 +156,11 @@ func TestExample_LiveFeedListsIDAndTemperatureAfterTheWelcome(t *testing.T) {
 	if out := e.run(t, 2); !strings.Contains(out, "event: $ready") {
 		t.Errorf("curl shows no welcome:\n%s", out)
 	}
+	snap(t, p, "live-feed.png")
+	e.server.Kill()
+	sees(t, p, `document.querySelector("#state").className === "lost"`)
+	e.restart()
+	sees(t, p, `document.querySelector("#state").className === "open"`)
 	quiet(t, p)
 }
 
@@ -169,6 +181,17 @@ func TestExample_BroadcastReachesEveryPage(t *testing.T) {
 		showsText(t, p, "#messages li", "from a <b>page</b>", "Hello from a service", "Hello, everybody")
 		quiet(t, p)
 	}
+	snap(t, one, "broadcast.png")
+}
+
+// snap keeps a picture of the page.
+func snap(t *testing.T, p *browser.Page, name string) {
+	t.Helper()
+	ctx, cancel := soon(t)
+	defer cancel()
+	png, err := p.Screenshot(ctx)
+	must(t, err)
+	keep(t, name, png)
 }
 
 func TestExample_NotificationsReachOneUserWithTheirType(t *testing.T) {
@@ -183,6 +206,7 @@ func TestExample_NotificationsReachOneUserWithTheirType(t *testing.T) {
 	if out := e.run(t, 2); !strings.Contains(out, "parameter-invalid") {
 		t.Errorf("a wildcard as user answered:\n%s", out)
 	}
+	snap(t, alice, "notifications.png")
 	quiet(t, alice)
 	quiet(t, bob)
 }
@@ -194,6 +218,7 @@ func TestExample_AnalyticsArriveEverySecond(t *testing.T) {
 	sees(t, p, `Number(document.querySelector("#updates").textContent) >= 3`)
 	sees(t, p, `document.querySelector("#line").getAttribute("points").split(" ").length >= 3`)
 	service.Stop()
+	snap(t, p, "analytics.png")
 	e.run(t, 1)
 	sees(t, p, `document.querySelector("#visitors").textContent === "512" && document.querySelector("#orders").textContent === "17"`)
 	quiet(t, p)
