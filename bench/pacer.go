@@ -9,6 +9,8 @@ import (
 
 // Publisher numbers and stamps messages. It is used by one goroutine at a time.
 type Publisher struct {
+	Burst int // in open loop so many messages are due together; 0 = each by itself
+
 	feed    Feed
 	payload []byte
 	at      int            // where the stamp goes
@@ -117,17 +119,14 @@ func Pace(s *Swarm, p *Publisher, rate float64, d time.Duration, fan int, target
 
 // pace sends total messages at their times. What is due together goes out in one write.
 func (p *Publisher) pace(start int64, rate float64, total int, target func(k int) int) error {
-	gap := float64(time.Second) / rate
+	gap, burst := float64(time.Second)/rate, max(1, p.Burst)
+	due := func(k int) int64 { return start + int64(float64(k-k%burst)*gap) }
 	for k := 0; k < total; {
-		if wait := start + int64(float64(k)*gap) - now(); wait > 0 {
+		if wait := due(k) - now(); wait > 0 {
 			time.Sleep(time.Duration(wait))
 		}
-		for t := now(); k < total; k++ {
-			due := start + int64(float64(k)*gap)
-			if due > t {
-				break
-			}
-			p.Append(target(k), due)
+		for t := now(); k < total && due(k) <= t; k++ {
+			p.Append(target(k), due(k))
 		}
 		if err := p.feed.Flush(); err != nil {
 			return err

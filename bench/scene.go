@@ -47,6 +47,7 @@ type Cast struct {
 	Path    func(i int) string // nil: that of the target
 	Track   bool               // follow event ids
 	Payload int                // 0: payloadSize
+	Burst   int                // of the publisher
 }
 
 // Scene starts a server, opens its clients and waits until messages reach all of them.
@@ -65,6 +66,7 @@ func (l *Lab) Scene(kind string, c Cast) (sc *Scene, err error) {
 		c.Payload = payloadSize
 	}
 	sc = &Scene{Server: server, N: c.Clients, lab: l, Pub: NewPublisher(server.feed, c.Payload)}
+	sc.Pub.Burst = c.Burst
 	defer func() {
 		if err != nil {
 			sc.Close()
