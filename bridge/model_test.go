@@ -177,11 +177,6 @@ func (c *modelClient) live(ctx context.Context) {
 // session plays one stream that is cut after a while, perhaps in the middle of the replay.
 func (c *modelClient) session(ctx context.Context, o flow.Opened, length time.Duration) {
 	defer o.Source.Close()
-	if c.cursor == "" {
-		c.most = c.world.snapshot() // what is published from now on must come
-	} else {
-		c.resumes++
-	}
 	for _, g := range o.Gaps {
 		c.take(frameText(string(g.AppendBlock(nil, nil))))
 	}
@@ -189,6 +184,11 @@ func (c *modelClient) session(ctx context.Context, o flow.Opened, length time.Du
 	sink := &recorder{}
 	defer func() { c.log("closed at %s", c.cursor) }()
 	pos := append(cursor.Position(nil), o.Source.Attach(sink)...)
+	if c.cursor == "" {
+		c.most = c.world.snapshot() // what is published from now on must come
+	} else {
+		c.resumes++
+	}
 	if o.Start == flow.Replay {
 		c.log("attached at %v", pos)
 		from := append(cursor.Position(nil), pos...)
