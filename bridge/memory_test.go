@@ -7,14 +7,19 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"headgate/internal/flow"
 )
 
 // silentNATS speaks as much of the client protocol as a subscriber needs and keeps nothing, so that a measurement of this process
 // shows headgate's share alone (https://docs.nats.io/reference/reference-protocols/nats-protocol).
-func silentNATS(t testing.TB) string {
+func silentNATS(t testing.TB) string { return stallingNATS(t, &atomic.Bool{}) }
+
+// stallingNATS is silentNATS that answers nothing while it is stalled. When the test ends, it is not.
+func stallingNATS(t testing.TB, stalled *atomic.Bool) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -27,18 +32,21 @@ func silentNATS(t testing.TB) string {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { silentClient(c) })
+			wg.Go(func() { silentClient(c, stalled) })
 		}
 	})
-	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	t.Cleanup(func() { stalled.Store(false); ln.Close(); wg.Wait() })
 	return "nats://" + ln.Addr().String()
 }
 
-func silentClient(c net.Conn) {
+func silentClient(c net.Conn, stalled *atomic.Bool) {
 	defer c.Close()
 	fmt.Fprintf(c, "INFO {\"server_id\":\"silent\",\"version\":\"2.15.0\",\"max_payload\":1048576,\"headers\":true,\"proto\":1}\r\n")
 	for in := bufio.NewScanner(c); in.Scan(); {
 		if strings.HasPrefix(in.Text(), "PING") {
+			for stalled.Load() {
+				time.Sleep(time.Millisecond)
+			}
 			fmt.Fprint(c, "PONG\r\n")
 		}
 	}

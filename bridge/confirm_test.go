@@ -1,0 +1,80 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"headgate/internal/devnats"
+	"headgate/internal/flow"
+)
+
+func TestConfirmations_AreShared(t *testing.T) {
+	s := startNATS(t, devnats.Options{})
+	r := connectedBridge(t, testNATS(s.URL()), 0)
+	before := r.metric("headgate_nats_flushes_total", "data-0")
+	var wg sync.WaitGroup
+	for i := range 1000 {
+		wg.Go(func() {
+			o, err := r.Open(t.Context(), request("", fmt.Sprint("a.", i)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			o.Source.Close()
+		})
+	}
+	wg.Wait()
+	if n := r.metric("headgate_nats_flushes_total", "data-0") - before; n > 250 {
+		t.Fatalf("%v confirmations for 1000 subscriptions", n)
+	}
+}
+
+func TestConfirmation_ThatDoesNotComeFailsTheOpen(t *testing.T) {
+	var stalled atomic.Bool
+	cfg := testNATS(stallingNATS(t, &stalled))
+	cfg.ConfirmTimeout = 100 * time.Millisecond
+	r := connectedBridge(t, cfg, 0)
+	stalled.Store(true)
+	if _, err := r.Open(t.Context(), request("", "a")); !errors.Is(err, flow.ErrUnconfirmed) {
+		t.Fatalf("got %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	if _, err := r.Open(ctx, request("", "b")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v", err)
+	}
+	eventually(t, "the topics to go", func() bool { return r.metric("headgate_nats_topics") == 0 })
+	stalled.Store(false)
+	r.follow(request("", "a"))
+}
+
+func TestPublish_ThatIsNotConfirmedFails(t *testing.T) {
+	var stalled atomic.Bool
+	cfg := testNATS(stallingNATS(t, &stalled))
+	cfg.PublishTimeout = 50 * time.Millisecond
+	r := connectedBridge(t, cfg, 0)
+	stalled.Store(true)
+	if _, err := r.Publish(t.Context(), "a", nil, nil); !errors.Is(err, flow.ErrUnconfirmed) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestPing_AServerThatDoesNotAnswerIsLeft(t *testing.T) {
+	var stalled atomic.Bool
+	cfg := testNATS(stallingNATS(t, &stalled))
+	cfg.PingInterval = 20 * time.Millisecond
+	r := connectedBridge(t, cfg, 0)
+	sink, _, _ := r.follow(request("", "a"))
+	stalled.Store(true)
+	eventually(t, "the loss to be seen", func() bool { return !r.Health().Connected })
+	if got := sink.texts(); len(got) != 0 {
+		t.Fatalf("a gap before the connection is back: %q", got)
+	}
+	stalled.Store(false)
+	sink.waitFor(t, reconnectGap)
+}
