@@ -16,10 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-const (
-	brief  = 20 * time.Second // for one thing that happens within milliseconds on an idle machine
-	anHour = time.Hour        // for a duration that must not pass
-)
+const brief = 20 * time.Second // for one thing that happens within milliseconds on an idle machine
 
 func TestMain(m *testing.M) {
 	stack.MaybeNATS()
