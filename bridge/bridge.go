@@ -16,11 +16,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"headgate/bridge/gap"
 	"headgate/bridge/internal/conn"
 	"headgate/bridge/internal/core"
 	"headgate/internal/config"
 	"headgate/internal/flow"
+	"headgate/internal/gap"
 	"headgate/internal/subject"
 )
 

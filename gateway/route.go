@@ -11,10 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
 
-	"headgate/bridge/gap"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
 	"headgate/internal/flow"
+	"headgate/internal/gap"
 	"headgate/internal/sse"
 	"headgate/internal/subject"
 )

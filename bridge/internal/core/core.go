@@ -15,12 +15,12 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"headgate/bridge/gap"
 	"headgate/bridge/internal/conn"
 	"headgate/bridge/internal/encode"
 	"headgate/internal/config"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
+	"headgate/internal/gap"
 )
 
 // Config is what a Core needs.

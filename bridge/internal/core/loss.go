@@ -7,8 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"headgate/bridge/gap"
 	"headgate/internal/flow"
+	"headgate/internal/gap"
 	"headgate/internal/sse"
 )
 

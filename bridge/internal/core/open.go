@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"headgate/bridge/gap"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
+	"headgate/internal/gap"
 	"headgate/internal/sse"
 	"headgate/internal/subject"
 )

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"slices"
 
-	"headgate/bridge/gap"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
+	"headgate/internal/gap"
 	"headgate/internal/sse"
 )
 

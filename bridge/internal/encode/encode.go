@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"headgate/bridge/gap"
 	"headgate/internal/flow"
+	"headgate/internal/gap"
 	"headgate/internal/sse"
 	"headgate/internal/subject"
 )

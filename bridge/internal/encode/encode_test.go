@@ -8,8 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"headgate/bridge/gap"
 	"headgate/internal/flow"
+	"headgate/internal/gap"
 )
 
 func block(r Result) string {
