@@ -38,6 +38,7 @@ func suite(args []string) error {
 	out := flags.String("o", "", "write the report into this file; docs/performance.md when everything runs at full size")
 	passes := flags.Int("passes", 0, "passes per row; 0 = what the size says")
 	streams := flags.Int("streams", 1_000_000, "streams of the scenario million")
+	patience := flags.Duration("patience", 0, "wait up to this long before each measurement for a quiet machine")
 	limit := flags.Duration("timeout", 90*time.Minute, "give up after this long")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -49,7 +50,7 @@ func suite(args []string) error {
 	if *passes > 0 {
 		size.Passes = *passes
 	}
-	size.Million = *streams
+	size.Million, size.Patience = *streams, *patience
 	chosen, err := choose(*only)
 	if err != nil {
 		return err

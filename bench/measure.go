@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -56,8 +57,10 @@ type reading struct {
 }
 
 func (l *Lab) read(s *Server) (r reading, err error) {
-	if r.server, err = s.CPU(); err != nil {
-		return r, fmt.Errorf("%s is gone: %w: %s", s.Kind, err, s.Proc.tail.String())
+	if s != nil {
+		if r.server, err = s.CPU(); err != nil {
+			return r, fmt.Errorf("%s is gone: %w: %s", s.Kind, err, s.Proc.tail.String())
+		}
 	}
 	if r.broker, err = cpuOf(l.broker.Pid); err != nil {
 		return r, fmt.Errorf("broker: %w", err)
@@ -77,13 +80,44 @@ func (l *Lab) read(s *Server) (r reading, err error) {
 }
 
 func (l *Lab) note(before, after reading) {
-	elapsed := float64(after.at - before.at)
-	if elapsed < float64(200*time.Millisecond) {
+	if after.at-before.at < int64(200*time.Millisecond) {
 		return // shorter than the clocks are exact
 	}
-	others := float64(after.busy-before.busy-(after.ours-before.ours)) / elapsed
-	l.noise.Others = max(l.noise.Others, others)
-	l.noise.Steal = max(l.noise.Steal, float64(after.steal-before.steal)/elapsed)
+	n := noiseBetween(before, after)
+	l.noise.Others = max(l.noise.Others, n.Others)
+	l.noise.Steal = max(l.noise.Steal, n.Steal)
+}
+
+func noiseBetween(before, after reading) Noise {
+	elapsed := float64(after.at - before.at)
+	return Noise{
+		Others: float64(after.busy-before.busy-(after.ours-before.ours)) / elapsed,
+		Steal:  float64(after.steal-before.steal) / elapsed,
+	}
+}
+
+// awaitQuiet waits until the machine does nothing else, for as long as the suite's patience lasts. It never looks at
+// results, so it prefers nobody.
+func (l *Lab) awaitQuiet() error {
+	for deadline := now() + int64(l.size.Patience); now() < deadline; {
+		before, err := l.read(nil)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+		}
+		after, err := l.read(nil)
+		if err != nil {
+			return err
+		}
+		if n := noiseBetween(before, after); n.Others+n.Steal < noisy/2 {
+			return nil
+		}
+	}
+	return nil
 }
 
 // TakeNoise returns the worst noise since the last call.

@@ -12,14 +12,15 @@ import (
 
 // Size is how large the suite runs.
 type Size struct {
-	Idle    int           // streams of the memory rows
-	Many    int           // clients of the large rows: 10,000
-	Some    int           // clients of the small rows: 1,000
-	Secure  int           // TLS and HTTP/2 streams
-	Passes  int           // interleaved passes of the closed-loop rows
-	Stretch time.Duration // of one measurement
-	Still   time.Duration // memory that has not changed for so long has settled
-	Million int           // streams of the scenario of that name
+	Idle     int           // streams of the memory rows
+	Many     int           // clients of the large rows: 10,000
+	Some     int           // clients of the small rows: 1,000
+	Secure   int           // TLS and HTTP/2 streams
+	Passes   int           // interleaved passes of the closed-loop rows
+	Stretch  time.Duration // of one measurement
+	Still    time.Duration // memory that has not changed for so long has settled
+	Patience time.Duration // how long to wait before each measurement for others to be quiet
+	Million  int           // streams of the scenario of that name
 }
 
 var sizes = map[string]Size{
@@ -135,6 +136,9 @@ func (l *Lab) interleave(row *Row, passes int, kinds []string, f func(kind strin
 			}
 			if err := l.ctx.Err(); err != nil {
 				return context.Cause(l.ctx)
+			}
+			if err := l.awaitQuiet(); err != nil {
+				return err
 			}
 			l.logf("%s: pass %d of %d, %s", row.Name, pass+1, passes, kind)
 			if err := f(kind); err != nil {
