@@ -39,8 +39,9 @@ func encodeHead(h http.Header, now time.Time) []byte {
 	b.WriteString("\r\n")
 	_ = h.WriteSubset(&b, handWritten) // a Buffer does not fail
 	// RFC 9112, section 9.6: without it HAProxy puts other requests on the connection and answers them with 502 when the stream ends.
-	b.WriteString("Connection: close\r\n")
-	b.WriteString("Transfer-Encoding: chunked\r\n\r\n") // RFC 9112, section 7.1
+	// There is no transfer coding: the body ends with the connection (RFC 9112, section 6.3, rule 8). HAProxy holds back what follows a
+	// chunk for 200 ms, hoping for the next one; and the same bytes serve every client of a group.
+	b.WriteString("Connection: close\r\n\r\n")
 	return b.Bytes()
 }
 

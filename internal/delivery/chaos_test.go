@@ -27,7 +27,7 @@ func TestEveryClientGetsEveryEventOnceUnlessAGapSaysSo(t *testing.T) {
 			t.Logf("seed %d, drop_oldest %v", seed, drop)
 			r.policy.BufferBytes = 64 << 10
 			r.policy.DropOldest = drop
-			r.policy.Heartbeat = time.Second
+			r.policy.Heartbeat, r.policy.WriteTimeout = time.Second, 0
 			r.policy.SlowGaps = []*sse.Frame{sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}
 			r.key = func(req *http.Request) string { return req.URL.Query().Get("key") }
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)

@@ -27,7 +27,7 @@ type Client struct {
 	Key      string          // clients with equal keys share a group: same sources, format, policy
 	Source   flow.Source     // what it follows; delivery closes it
 	Policy   *Policy         // equal for equal keys
-	Head     []byte          // status line and header fields, for Handover only
+	Head     []byte          // status line and header fields, for Handover only; the body ends with the connection
 	Retry    time.Duration   // reconnection time to tell it
 	Ready    *sse.Frame      // $ready
 	Gaps     []*sse.Frame    // $gap blocks that follow $ready

@@ -24,7 +24,7 @@ func (s *shard) stop(i uint32, r Reason) {
 	if sd.read != nil {
 		sd.read = nil
 		sl.state = live
-		sl.told = g.version - 1 // it was not told the head's position
+		sd.adrift = true
 	}
 	if sd.lent == 0 && sd.sent == 0 {
 		s.letGo(g, sd)
@@ -35,14 +35,11 @@ func (s *shard) stop(i uint32, r Reason) {
 // sayEnd writes $end, with the last id once more where that is the group's, and the end of the response.
 func (s *shard) sayEnd(g *group, sl *slot, sd *side) {
 	var id []byte
-	if sl.told == g.headVersion() && g.log.unsent == nil {
+	if !sd.adrift && sl.told == g.headVersion() && g.log.unsent == nil {
 		id = append(id, g.id(s, g.head())...)
 	}
 	s.letGo(g, sd)
-	s.private(g, sd, endFrames[sd.end], id)
-	if g.chunked {
-		sd.private = append(sd.private, lastChunk...)
-	}
+	s.private(sd, endFrames[sd.end], id)
 	sd.last = true
 }
 

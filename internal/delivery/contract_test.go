@@ -155,7 +155,7 @@ func TestResumeUnderLoadHasNoHoleAndNoDuplicate(t *testing.T) {
 
 func TestHeartbeatIsACommentOnASilentStream(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *rig) {
-		r.policy.Heartbeat = 15 * time.Second
+		r.policy.Heartbeat, r.policy.WriteTimeout = 15*time.Second, 0
 		s := r.connect("").start()
 		s.raw("$ready")
 		if got := r.silence(s, ":\n\n"); strings.Contains(got, "id:") {
@@ -166,7 +166,7 @@ func TestHeartbeatIsACommentOnASilentStream(t *testing.T) {
 
 func TestHeartbeatMovesThePositionWhenItHasMoved(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *rig) {
-		r.policy.Heartbeat = 15 * time.Second
+		r.policy.Heartbeat, r.policy.WriteTimeout = 15*time.Second, 0
 		s := r.connect("").start()
 		s.raw("$ready")
 		r.topic.skip(500)
@@ -181,7 +181,7 @@ func TestHeartbeatMovesThePositionWhenItHasMoved(t *testing.T) {
 
 func TestHeartbeatIsSkippedOnABusyStream(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *rig) {
-		r.policy.Heartbeat = 15 * time.Second
+		r.policy.Heartbeat, r.policy.WriteTimeout = 15*time.Second, 0
 		s := r.connect("").start()
 		s.raw("$ready")
 		for range 10 {
@@ -196,7 +196,7 @@ func TestHeartbeatIsSkippedOnABusyStream(t *testing.T) {
 
 func TestHeartbeatCanBeAnEvent(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *rig) {
-		r.policy.Heartbeat = 15 * time.Second
+		r.policy.Heartbeat, r.policy.WriteTimeout = 15*time.Second, 0
 		r.policy.HeartbeatEvent = sse.NewFrame("ping", nil)
 		s := r.connect("").start()
 		s.raw("$ready")
@@ -226,6 +226,7 @@ func TestEndTellsTheReasonAndClosesTheResponse(t *testing.T) {
 func TestEndsAreSpreadOverTheTimeGiven(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *rig) {
 		const n = 200
+		r.policy.WriteTimeout = 0
 		for range n {
 			r.connect("").start().expect("$ready", "")
 		}
@@ -245,7 +246,7 @@ func TestEndsAreSpreadOverTheTimeGiven(t *testing.T) {
 
 func TestLifetimeEndsAStream(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *rig) {
-		r.lifetime = time.Minute
+		r.lifetime, r.policy.WriteTimeout = time.Minute, 0
 		s := r.connect("").start()
 		s.expect("$ready", "")
 		r.forward(59 * time.Second)

@@ -9,12 +9,11 @@ import (
 // event gets its position when it is appended, once for all clients. Owned by the shard loop.
 type group struct {
 	// fixed after newGroup
-	key     string
-	index   uint32
-	gen     uint32
-	source  flow.Source
-	policy  *Policy
-	chunked bool
+	key    string
+	index  uint32
+	gen    uint32
+	source flow.Source
+	policy *Policy
 
 	pos     cursor.Position // behind the last event appended
 	version uint32          // raised whenever pos moves
@@ -40,15 +39,9 @@ type groupSink struct {
 // Push implements flow.Sink.
 func (s groupSink) Push(e flow.Event) { s.mail.putEvent(s.group, s.gen, e) }
 
-// groupKey is what makes a group: the client's key and the transfer coding.
-type groupKey struct {
-	key     string
-	chunked bool
-}
-
 // groups is a shard's table of them.
 type groups struct {
-	byKey map[groupKey]*group
+	byKey map[string]*group
 	table []*group
 	gens  []uint32
 	free  []uint32
@@ -62,8 +55,8 @@ func (t *groups) get(index, gen uint32) *group {
 }
 
 // create makes the group of a client that is the first of its kind, and attaches the client's source to it.
-func (t *groups) create(c *Client, chunked bool, mail *mailbox) *group {
-	g := &group{key: c.Key, source: c.Source, policy: c.Policy, chunked: chunked}
+func (t *groups) create(c *Client, mail *mailbox) *group {
+	g := &group{key: c.Key, source: c.Source, policy: c.Policy}
 	if n := len(t.free); n > 0 {
 		g.index = t.free[n-1]
 		t.free = t.free[:n-1]
@@ -74,13 +67,13 @@ func (t *groups) create(c *Client, chunked bool, mail *mailbox) *group {
 	}
 	g.gen = t.gens[g.index]
 	t.table[g.index] = g
-	t.byKey[groupKey{g.key, chunked}] = g
+	t.byKey[g.key] = g
 	g.pos = append(cursor.Position(nil), c.Source.Attach(groupSink{mail, g.index, g.gen})...)
 	return g
 }
 
 func (t *groups) remove(g *group) {
-	delete(t.byKey, groupKey{g.key, g.chunked})
+	delete(t.byKey, g.key)
 	t.table[g.index] = nil
 	t.gens[g.index]++
 	t.free = append(t.free, g.index)
@@ -102,8 +95,8 @@ func (g *group) append(s *shard, e flow.Event) {
 		return
 	}
 	t := g.log.append(&s.buffers, e.Frame, g.id(s, g.pos), s.now, e.At, g.version)
-	if t.size >= entryLimit {
-		g.log.seal(&s.buffers, g.chunked, s.now)
+	if len(t.buf) >= entryLimit {
+		g.log.seal(&s.buffers, s.now)
 	}
 	s.markDirty(g)
 }

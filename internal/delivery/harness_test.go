@@ -102,6 +102,8 @@ func (r *rig) ends() []delivery.Ended {
 }
 
 // forward moves the clock and makes the shards notice.
+//
+// A ResponseWriter may be in the middle of a write then, so tests that use it have no write timeout.
 func (r *rig) forward(d time.Duration) {
 	r.offset.Add(int64(d))
 	r.server.Wake()
@@ -127,7 +129,7 @@ func (r *rig) handle(w http.ResponseWriter, req *http.Request) {
 		r.server.Serve(req.Context().Done(), responseWriter{w, http.NewResponseController(w)}, c)
 		return
 	}
-	c.Head = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+	c.Head = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(err)

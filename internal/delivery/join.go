@@ -18,13 +18,12 @@ type joining struct {
 // join takes a client in: its slot, its group, and its first bytes in one send: head, retry, $ready, $gap.
 func (s *shard) join(j *joining) {
 	c := &j.client
-	chunked := j.writer == nil
-	g := s.groups.byKey[groupKey{c.Key, chunked}]
+	g := s.groups.byKey[c.Key]
 	if g != nil && s.ahead(g, c.From) && s.holdBack(j) {
 		return
 	}
 	if g == nil {
-		g = s.groups.create(c, chunked, &s.mail)
+		g = s.groups.create(c, &s.mail)
 		s.stats.metrics.groups.Inc()
 	} else {
 		c.Source.Close()
@@ -54,7 +53,7 @@ func (s *shard) ahead(g *group, asked cursor.Position) bool {
 		return false
 	}
 	if g.log.pending() {
-		g.log.seal(&s.buffers, g.chunked, s.now)
+		g.log.seal(&s.buffers, s.now)
 	}
 	return beyond(asked, g.head())
 }
@@ -130,14 +129,12 @@ func from(asked, head cursor.Position) cursor.Position {
 func (s *shard) startBlock(g *group, c *Client, at cursor.Position) []byte {
 	buf := s.scratch[:0]
 	buf = append(buf, c.Head...)
-	body := s.beginPrivate(g, &buf)
 	buf = sse.AppendRetry(buf, c.Retry.Milliseconds())
 	id := g.id(s, at)
 	buf = c.Ready.AppendBlock(buf, id)
 	for _, gap := range c.Gaps {
 		buf = gap.AppendBlock(buf, id)
 	}
-	s.endPrivate(g, &buf, body)
 	s.scratch = buf
 	return buf
 }

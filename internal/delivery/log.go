@@ -1,16 +1,9 @@
 package delivery
 
-import (
-	"strconv"
-
-	"headgate/internal/sse"
-)
+import "headgate/internal/sse"
 
 // entryLimit is where a round's buffer is closed and the next one begun, so that one burst is not one huge send.
 const entryLimit = 256 << 10
-
-// chunkRoom is left before a buffer for the chunk header: eight hexadecimal digits, CR, LF.
-const chunkRoom = 10
 
 // entry is what one round sends: one contiguous buffer, shared by every client of the group.
 //
@@ -19,9 +12,8 @@ const chunkRoom = 10
 // nobody holds the first. A caught-up group has only an empty tail, or nothing.
 type entry struct {
 	seq     uint64
-	buf     []byte // chunkRoom, then blocks
-	bytes   []byte // sealed: what goes to the sockets
-	size    int    // bytes of the blocks
+	buf     []byte // blocks
+	bytes   []byte // the same once sealed: what goes to the sockets; nil before
 	events  int
 	version uint32 // of the position behind it
 	at      int64  // when it was begun, shard clock
@@ -51,7 +43,7 @@ func (l *groupLog) open(b *buffers, now int64) *entry {
 }
 
 // pending says whether the tail has blocks.
-func (l *groupLog) pending() bool { return l.tail != nil && l.tail.size > 0 }
+func (l *groupLog) pending() bool { return l.tail != nil && len(l.tail.buf) > 0 }
 
 // append writes one block to the tail.
 func (l *groupLog) append(b *buffers, f *sse.Frame, id []byte, now, arrived int64, version uint32) *entry {
@@ -60,22 +52,16 @@ func (l *groupLog) append(b *buffers, f *sse.Frame, id []byte, now, arrived int6
 		e.buf = b.take()
 		e.at, e.arrived = now, arrived
 	}
-	before := len(e.buf)
 	e.buf = f.AppendBlock(e.buf, id)
-	e.size += len(e.buf) - before
 	e.events++
 	e.version = version
 	return e
 }
 
-// seal closes the tail, adds the transfer coding, and begins the next tail. The tail must have blocks.
-func (l *groupLog) seal(b *buffers, chunked bool, now int64) *entry {
+// seal closes the tail and begins the next. The tail must have blocks. A content coding would be added here, once per group and round.
+func (l *groupLog) seal(b *buffers, now int64) *entry {
 	e := l.tail
-	if chunked {
-		e.bytes = closeChunk(&e.buf)
-	} else {
-		e.bytes = e.buf[chunkRoom:]
-	}
+	e.bytes = e.buf
 	l.bytes += len(e.bytes)
 	l.seq++
 	l.tail = b.entry()
@@ -95,25 +81,11 @@ func (l *groupLog) trim(b *buffers) {
 		l.bytes -= len(e.bytes)
 		b.giveEntry(e)
 	}
-	if l.first == l.tail && l.tail != nil && l.tail.refs == 0 && l.tail.size == 0 {
+	if l.first == l.tail && l.tail != nil && l.tail.refs == 0 && len(l.tail.buf) == 0 {
 		b.giveEntry(l.tail)
 		l.first, l.tail = nil, nil
 	}
 }
-
-// closeChunk frames a buffer that begins with chunkRoom as one chunk (RFC 9112, section 7.1).
-func closeChunk(buf *[]byte) []byte {
-	var header [chunkRoom]byte
-	h := strconv.AppendUint(header[:0], uint64(len(*buf)-chunkRoom), 16)
-	h = append(h, "\r\n"...)
-	from := chunkRoom - len(h)
-	copy((*buf)[from:], h)
-	*buf = append(*buf, "\r\n"...)
-	return (*buf)[from:]
-}
-
-// lastChunk ends a chunked response without trailers (RFC 9112, section 7.1).
-const lastChunk = "0\r\n\r\n"
 
 // buffers are a shard's spare round buffers and entries.
 type buffers struct {
@@ -130,9 +102,9 @@ func (b *buffers) take() []byte {
 	if n := len(b.spare); n > 0 {
 		buf := b.spare[n-1]
 		b.spare = b.spare[:n-1]
-		return buf[:chunkRoom]
+		return buf[:0]
 	}
-	return make([]byte, chunkRoom, 512)
+	return make([]byte, 0, 512)
 }
 
 func (b *buffers) give(buf []byte) {

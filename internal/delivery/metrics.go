@@ -24,7 +24,7 @@ func newMetrics(reg prometheus.Registerer, streams func() float64) *metrics {
 		streams: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_delivery_streams",
 			Help: "Clients that are being served."}, streams),
 		deliveries: counter("events_total", "Events offered to clients: events times clients."),
-		bytes:      counter("bytes_total", "Bytes of events offered to clients, with transfer coding."),
+		bytes:      counter("bytes_total", "Bytes of events offered to clients."),
 		sends:      counter("sends_total", "Send calls and ResponseWriter writes."),
 		blocks:     counter("blocked_total", "Times a socket refused bytes."),
 		drops:      counter("drops_total", "Jumps of slow clients to the head of their log (drop_oldest)."),

@@ -31,7 +31,7 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 	}
 	sd.read = nil
 	sl.state = live
-	s.private(g, sd, liveFrame, g.id(s, r.to))
+	s.private(sd, liveFrame, g.id(s, r.to))
 	return true
 }
 
@@ -66,7 +66,6 @@ func (s *shard) read(i uint32, b flow.Batch) {
 		return
 	}
 	buf := s.scratch[:0]
-	body := s.beginPrivate(g, &buf)
 	for _, e := range b.Events {
 		if e.Entry < len(r.from) && e.Seq > r.from[e.Entry].Seq {
 			r.from[e.Entry].Seq = e.Seq
@@ -77,7 +76,6 @@ func (s *shard) read(i uint32, b flow.Batch) {
 		}
 	}
 	if len(b.Events) > 0 {
-		s.endPrivate(g, &buf, body)
 		sd.private = append(sd.private, buf...)
 	}
 	s.scratch = buf
@@ -88,31 +86,7 @@ func (s *shard) read(i uint32, b flow.Batch) {
 	s.flush(i)
 }
 
-// beginPrivate and endPrivate put the group's transfer coding round bytes that are for one client.
-func (s *shard) beginPrivate(g *group, buf *[]byte) int {
-	start := len(*buf)
-	if g.chunked {
-		*buf = append(*buf, make([]byte, chunkRoom)...)
-	}
-	return start
-}
-
-func (s *shard) endPrivate(g *group, buf *[]byte, start int) {
-	if !g.chunked {
-		return
-	}
-	part := (*buf)[start:]
-	coded := closeChunk(&part)
-	// The header is shorter than its room: close the gap.
-	*buf = append((*buf)[:start], coded...)
-}
-
 // private gives one client an event of its own.
-func (s *shard) private(g *group, sd *side, f *sse.Frame, id []byte) {
-	buf := s.scratch[:0]
-	body := s.beginPrivate(g, &buf)
-	buf = f.AppendBlock(buf, id)
-	s.endPrivate(g, &buf, body)
-	sd.private = append(sd.private, buf...)
-	s.scratch = buf
+func (s *shard) private(sd *side, f *sse.Frame, id []byte) {
+	sd.private = f.AppendBlock(sd.private, id)
 }

@@ -74,7 +74,7 @@ func (s *shard) beginRound(g *group) bool {
 		if !g.log.pending() {
 			return false
 		}
-		g.log.seal(&s.buffers, g.chunked, s.now)
+		g.log.seal(&s.buffers, s.now)
 	}
 	start := 0
 	if n := len(g.members); n > 0 {

@@ -48,7 +48,7 @@ type shard struct {
 
 func newShard(s *Server) *shard {
 	sh := &shard{server: s, sides: map[uint32]*side{}}
-	sh.groups.byKey = map[groupKey]*group{}
+	sh.groups.byKey = map[string]*group{}
 	sh.slots.free = none
 	sh.wheel.init()
 	sh.mail.wake = sh.poll.wake

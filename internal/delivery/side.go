@@ -20,6 +20,8 @@ type side struct {
 	last bool       // private ends with the end of the response
 	by   int64      // an ending client is cut then
 
+	adrift bool // was reading when it was ended: its position is not one of the log
+
 	writer *writer // ResponseWriter transport
 	lent   int     // bytes that the writer is writing
 }

@@ -8,7 +8,7 @@ import (
 // overBounds says whether a client that is at e is further behind than its policy allows. The entry it is at does not count: the next
 // event is always allowed, whatever its size. Nor does what has not had its round: that is our own lag.
 func (g *group) overBounds(e *entry, now int64) bool {
-	if e.size == 0 {
+	if len(e.buf) == 0 {
 		return false
 	}
 	p := g.policy
@@ -72,7 +72,7 @@ func (s *shard) checkSlow(i uint32, sl *slot, sd *side, g *group) {
 }
 
 // keepOnly lets the entries behind the current one go, by replacing the client's place with a private copy of the rest of it: the
-// transfer coding must be completed before the stream can go on elsewhere.
+// event must be completed before the stream can go on elsewhere.
 func (s *shard) keepOnly(g *group, sl *slot, sd *side) {
 	if sd.lent > 0 {
 		return // the writer answers soon, or its deadline ends it
@@ -91,7 +91,7 @@ func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
 	id := append([]byte(nil), g.id(s, g.head())...)
 	for _, gap := range g.policy.SlowGaps {
-		s.private(g, sd, gap, id)
+		s.private(sd, gap, id)
 	}
 }
 

@@ -101,7 +101,6 @@ func (s *shard) replan(i uint32, sl *slot, g *group) {
 // heartbeat sends an id block when the position has moved since the client was told, else the comment or the route's event.
 func (s *shard) heartbeat(i uint32, sl *slot, g *group) {
 	buf := s.scratch[:0]
-	body := s.beginPrivate(g, &buf)
 	switch {
 	case g.policy.IDs && sl.told != g.version && sl.state == live:
 		buf = sse.AppendID(buf, g.id(s, g.pos))
@@ -111,7 +110,6 @@ func (s *shard) heartbeat(i uint32, sl *slot, g *group) {
 	default:
 		buf = append(buf, sse.Comment...)
 	}
-	s.endPrivate(g, &buf, body)
 	s.scratch = buf
 	s.stats.heartbeats++
 	if !sl.hasSide {

@@ -74,7 +74,7 @@ func StartHAProxy(t testing.TB, target string) *Proxy {
 }
 
 // balancerConf spreads requests over several headgates, asks each for its readiness, and tries another one when a connection is
-// refused: what an ingress does. Without http-no-delay HAProxy holds every chunk back for 200 ms, in the hope of more.
+// refused: what an ingress does.
 const balancerConf = `
 global
   maxconn 9000
@@ -84,7 +84,6 @@ defaults
   timeout client 1h
   timeout server 1h
   http-reuse always
-  option http-no-delay
   option redispatch 1
   retries 3
 frontend in
