@@ -42,10 +42,12 @@ func (c *Conn) onUp(nc *nats.Conn) {
 func (c *Conn) onDown(_ *nats.Conn, err error) {
 	c.mu.Lock()
 	c.setDown(err)
-	detail := c.state.Detail
+	detail, leaving := c.state.Detail, c.leaving
 	c.mu.Unlock()
 	c.metrics.connected.Set(0)
-	c.log.Warn("NATS connection lost", "cause", detail)
+	if !leaving {
+		c.log.Warn("NATS connection lost", "cause", detail)
+	}
 	if c.handlers.Down != nil {
 		c.handlers.Down()
 	}

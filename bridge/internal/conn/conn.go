@@ -61,6 +61,7 @@ type Conn struct {
 	handled error         // the last asynchronous error that the handlers have been told
 	waiters []chan struct{}
 	duck    *time.Timer
+	leaving bool // we close it ourselves
 	failed  throttle
 	errored throttle
 }
@@ -130,6 +131,7 @@ func (c *Conn) Run(ctx context.Context) error {
 
 func (c *Conn) close(nc *nats.Conn, closed <-chan struct{}) {
 	c.mu.Lock()
+	c.leaving = true
 	if c.duck != nil {
 		c.duck.Stop()
 	}
