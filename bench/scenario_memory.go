@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -68,13 +67,4 @@ func growth(l *Lab, row *Row, target func(i int) int) error {
 	row.Figures = perStream.figures()
 	row.note("kernel slab per stream, both ends, in bytes: %s", listed(slab))
 	return err
-}
-
-// slabBytes is the kernel's object memory, sockets among it.
-func slabBytes() (int64, error) {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	return kilobytes(b, "Slab:")
 }

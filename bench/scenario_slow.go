@@ -23,7 +23,7 @@ func slow(l *Lab) ([]Row, error) {
 	user := Row{Name: fmt.Sprintf("the same: %d slow clients against %d", many, few), Unit: "KB of live heap per slow client"}
 	speed := Row{Name: "healthy clients beside slow ones", Unit: "share of their rate without slow ones"}
 	held, each, share := samples{}, samples{}, samples{}
-	err := l.interleave(&kernel, max(1, l.size.Passes*3/5), []string{"headgate", "naive", "hub"}, func(kind string) error {
+	err := l.interleave(&kernel, max(1, l.size.Passes/5), []string{"headgate", "naive", "hub"}, func(kind string) error {
 		var runs [3]slowResult
 		for i, silent := range []int{0, few, many} {
 			var err error
