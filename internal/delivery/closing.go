@@ -113,8 +113,11 @@ func (s *shard) finished() bool {
 // abandon is the end of the shard: whoever is still there is cut, and nobody comes in any more.
 func (s *shard) abandon() {
 	for _, o := range s.mail.stop() {
-		if o.kind == opJoin {
+		switch o.kind {
+		case opJoin:
 			s.joins = append(s.joins, o.arg.(*joining))
+		case opCheck:
+			close(o.arg.(*checking).done)
 		}
 	}
 	s.runAllJoins()

@@ -142,6 +142,9 @@ func (s *shard) wrote(i uint32, n int, err error) {
 	sl := s.slots.at(i)
 	sd := s.sides[i]
 	g := s.groups.table[sl.group]
+	if err != nil {
+		s.keepLent(sd)
+	}
 	sd.lent = 0
 	sd.wants = 0
 	s.took(g, sl, sd, n)

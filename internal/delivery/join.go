@@ -12,14 +12,19 @@ type joining struct {
 	client Client
 	fd     int32
 	writer *writer
-	since  int64 // when it was first held back; 0 = never
+
+	// Of a client that is held back:
+	since    int64           // when it first was; 0 = never
+	group    *group          // whose source was asked
+	progress cursor.Position // what the source had pushed by then
+	reads    uint64          // how often the mailbox had been read by then
 }
 
 // join takes a client in: its slot, its group, and its first bytes in one send: head, retry, $ready, $gap.
 func (s *shard) join(j *joining) {
 	c := &j.client
 	g := s.groups.byKey[c.Key]
-	if g != nil && s.ahead(g, c.From) && s.holdBack(j) {
+	if g != nil && s.ahead(g, j) && s.holdBack(g, j) {
 		return
 	}
 	if g == nil {
@@ -38,22 +43,35 @@ func (s *shard) join(j *joining) {
 		sd.writer = j.writer
 		j.writer.slot, j.writer.gen = i, sl.gen
 		close(j.writer.taken)
+		if j.writer.left {
+			s.end(i, ClientGone)
+			return
+		}
 	} else if err := s.poll.add(sl.fd, i, sl.gen); err != nil {
 		s.end(i, Internal)
 		return
 	}
 	s.plan(i, sl, g, c.Lifetime)
+	gen := sl.gen
 	s.start(i, sl, g, c)
+	if s.stopping && sl.gen == gen {
+		s.stop(i, Shutdown)
+	}
 }
 
 // ahead says whether a client has already been given, elsewhere, what this shard's group has not got to yet: a reconnect can be
 // quicker than a shard. If the group was now sent what it has, that client would get it twice.
-func (s *shard) ahead(g *group, asked cursor.Position) bool {
+func (s *shard) ahead(g *group, j *joining) bool {
+	asked := j.client.From
 	if !beyond(asked, g.head()) {
 		return false
 	}
-	if g.log.pending() {
-		g.log.seal(&s.buffers, s.now)
+	if j.group == g && s.reads > j.reads {
+		// What the source had pushed when it was asked is in the log by now: everything up to there is behind the head.
+		if g.log.pending() {
+			g.log.seal(&s.buffers, s.now)
+		}
+		g.advance(j.progress)
 	}
 	return beyond(asked, g.head())
 }
@@ -71,15 +89,19 @@ func beyond(asked, head cursor.Position) bool {
 // being pushed, so this is a matter of milliseconds; a position that is never reached is lowered to the head.
 const holdPatience = time.Second
 
-// holdBack keeps the client waiting until the next mail, and says whether it may wait any longer.
-func (s *shard) holdBack(j *joining) bool {
+// holdBack keeps the client waiting until the mailbox has been read once more, and says whether it may wait any longer.
+func (s *shard) holdBack(g *group, j *joining) bool {
 	if j.since == 0 {
 		j.since = s.now
 	}
-	if s.stopping || s.now-j.since > int64(holdPatience) {
+	if s.stopping || j.writer != nil && j.writer.left || s.now-j.since > int64(holdPatience) {
 		return false
 	}
+	j.group, j.reads = g, s.reads
+	j.progress = append(j.progress[:0], g.pos...)
+	g.source.Progress(j.progress)
 	s.held = append(s.held, j)
+	s.heldAt = s.now
 	return true
 }
 

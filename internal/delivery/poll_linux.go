@@ -17,6 +17,7 @@ type poller struct {
 	fd     int
 	file   *os.File
 	raw    syscall.RawConn
+	bell   *os.File // the eventfd. A File, because somebody may still ring when it has been closed
 	wakeFD int
 	events [256]unix.EpollEvent
 }
@@ -33,6 +34,7 @@ func (p *poller) open() error {
 		unix.Close(p.fd)
 		return fmt.Errorf("delivery: eventfd: %w", err)
 	}
+	p.bell = os.NewFile(uintptr(p.wakeFD), "eventfd")
 	// Only a non-blocking descriptor is given to the network poller by os.NewFile.
 	if err = unix.SetNonblock(p.fd, true); err == nil {
 		p.file = os.NewFile(uintptr(p.fd), "epoll")
@@ -49,7 +51,7 @@ func (p *poller) open() error {
 }
 
 func (p *poller) close() {
-	unix.Close(p.wakeFD)
+	p.bell.Close()
 	if p.file != nil {
 		p.file.Close()
 	} else {
@@ -108,7 +110,7 @@ func (p *poller) wait(d time.Duration) (n int) {
 // wake may be called by anybody.
 func (p *poller) wake() {
 	one := [8]byte{1}
-	_, _ = unix.Write(p.wakeFD, one[:])
+	_, _ = p.bell.Write(one[:])
 }
 
 // ready is one event.

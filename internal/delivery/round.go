@@ -32,9 +32,9 @@ func (s *shard) markDirty(g *group) {
 	}
 }
 
-// runRounds sends: all small groups first, then one slice of a large one.
+// runRounds sends: the small groups that were waiting first, each one slice, then one slice of a large one.
 func (s *shard) runRounds() {
-	for len(s.small) > 0 {
+	if len(s.small) > 0 {
 		batch := s.small
 		s.small = s.spareGroups[:0]
 		for n, g := range batch {

@@ -37,6 +37,7 @@ type shard struct {
 
 	// scratch
 	inbox       []op
+	reads       uint64 // how often the mailbox has been read
 	scratch     []byte
 	idText      []byte
 	gathered    [][]byte
@@ -83,7 +84,10 @@ func (s *shard) run() {
 func (s *shard) patience() time.Duration {
 	d := time.Duration(s.wheel.idle()) * tickLength
 	if len(s.held) > 0 {
-		return min(d, 10*time.Millisecond)
+		return heldRetry
+	}
+	if s.stopping {
+		return min(d, tickLength)
 	}
 	if len(s.sides) > 0 {
 		return min(d, time.Second)
@@ -137,6 +141,7 @@ func (s *shard) readMail() bool {
 	}
 	worked := len(ops) > 0
 	clear(ops)
+	s.reads++
 	s.retryHeld(worked)
 	s.inbox = ops
 	if cap(ops) > fullOps/4 {
@@ -145,9 +150,12 @@ func (s *shard) readMail() bool {
 	return worked
 }
 
+// heldRetry is how soon, when no mail comes.
+const heldRetry = 2 * time.Millisecond
+
 // retryHeld lets the clients that were held back try again when something has changed, or time has passed.
 func (s *shard) retryHeld(mail bool) {
-	if len(s.held) > 0 && (mail || s.now-s.heldAt > int64(5*time.Millisecond)) {
+	if len(s.held) > 0 && (mail || s.now-s.heldAt > int64(heldRetry)) {
 		s.heldAt = s.now
 		s.joins = append(s.joins, s.held...)
 		s.held = nil
@@ -185,8 +193,9 @@ func (s *shard) handle(o *op) {
 // gone handles a ResponseWriter whose client went away, perhaps before it was taken.
 func (s *shard) gone(w *writer) {
 	if !isClosed(w.taken) {
-		// Joins wait in a queue of their own; let this one be taken first.
-		s.runAllJoins()
+		// It waits to be taken, perhaps held back: it ends as soon as it is.
+		w.left = true
+		return
 	}
 	if s.slots.at(w.slot).gen == w.gen {
 		s.end(w.slot, ClientGone)

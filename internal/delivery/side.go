@@ -22,8 +22,9 @@ type side struct {
 
 	adrift bool // was reading when it was ended: its position is not one of the log
 
-	writer *writer // ResponseWriter transport
-	lent   int     // bytes that the writer is writing
+	writer  *writer // ResponseWriter transport
+	lent    int     // bytes that the writer is writing
+	written int64   // the writer's progress when last looked at
 }
 
 // readState is a client that reads from its own position.
@@ -32,6 +33,13 @@ type readState struct {
 	to      cursor.Position // head of the log when it was pinned
 	waiting bool            // for a batch
 	done    bool            // caught up with to
+}
+
+// noteProgress looks how far the writer has got with what it is writing.
+func (sd *side) noteProgress(now int64) {
+	if n := sd.writer.progress.Load(); n != sd.written {
+		sd.written, sd.progress = n, now
+	}
 }
 
 // busy says that there is something to do before a new entry of the log can be given.
@@ -77,14 +85,18 @@ func (s *shard) letGo(g *group, sd *side) {
 	}
 	sd.entry.refs--
 	if sd.lent > 0 {
-		// The writer still reads what it was lent, which may be this entry and those behind it.
-		for e := sd.entry; e != nil; e = e.next {
-			e.lent = true
-		}
+		s.keepLent(sd)
 	}
 	sd.entry, sd.sent = nil, 0
 	g.lagging--
 	g.log.trim(&s.buffers)
+}
+
+// keepLent keeps what a writer was lent from being used again: it may still be read, even after a write that failed.
+func (s *shard) keepLent(sd *side) {
+	for e := sd.entry; e != nil; e = e.next {
+		e.lent = true
+	}
 }
 
 // block notes that the socket refused bytes, and asks to be told when it takes some again.

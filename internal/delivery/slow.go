@@ -90,7 +90,11 @@ func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	sl.next, sl.told = g.log.seq, g.headVersion()
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
 	id := append([]byte(nil), g.id(s, g.head())...)
-	for _, gap := range g.policy.SlowGaps {
+	for n, gap := range g.policy.SlowGaps {
+		if n < len(g.policy.SlowGaps)-1 {
+			s.private(sd, gap, nil) // a client that is cut now hears of all of them again
+			continue
+		}
 		s.private(sd, gap, id)
 	}
 }
@@ -110,6 +114,9 @@ func (s *shard) checkSides() {
 	for i, sd := range s.sides {
 		sl := s.slots.at(i)
 		g := s.groups.table[sl.group]
+		if sd.writer != nil {
+			sd.noteProgress(s.now)
+		}
 		switch {
 		case sd.end != None && s.now > sd.by:
 			s.end(i, sd.end)

@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,9 @@ type writer struct {
 	// set by the shard before the first job
 	slot, gen uint32
 	taken     chan struct{} // closed when they are set
+
+	left     bool         // owned by the shard: the client went before it was taken
+	progress atomic.Int64 // bytes written so far, told while a job is under way
 }
 
 // Serve carries a client's stream on the goroutine that calls it, which must have written the header, and returns when the client
@@ -40,8 +44,8 @@ func (s *Server) Serve(gone <-chan struct{}, out Writer, c Client) Reason {
 	for {
 		select {
 		case job := <-w.jobs:
-			n, err := writeJob(out, job, timeout)
-			if err != nil && isClosed(gone) {
+			n, err := w.carryOut(out, job, timeout)
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && isClosed(gone) {
 				err = syscall.EPIPE
 			}
 			// A stopped shard has closed every writer.
@@ -61,26 +65,42 @@ type wrote struct {
 	err    error
 }
 
-func writeJob(out Writer, job [][]byte, timeout time.Duration) (n int, err error) {
-	if timeout > 0 {
-		if err := out.SetWriteDeadline(time.Now().Add(timeout)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			return 0, err
-		}
-	}
+// pieceBytes is how much a ResponseWriter is given at a time. Each piece has the write timeout for itself, since a client that is slow but
+// steady is not one that takes nothing.
+const pieceBytes = 32 << 10
+
+// carryOut writes one job.
+func (w *writer) carryOut(out Writer, job [][]byte, timeout time.Duration) (n int, err error) {
 	for _, b := range job {
-		k, err := out.Write(b)
-		n += k
-		if err != nil {
-			return n, err
+		for len(b) > 0 {
+			piece := b[:min(len(b), pieceBytes)]
+			k, err := within(out, timeout, func() (int, error) { return out.Write(piece) })
+			n += k
+			w.progress.Add(int64(k))
+			if err != nil {
+				return n, err
+			}
+			b = b[k:]
 		}
 	}
-	if err := out.Flush(); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return n, os.ErrDeadlineExceeded
-		}
-		return n, err
+	_, err = within(out, timeout, func() (int, error) { return 0, out.Flush() })
+	return n, err
+}
+
+// within runs one write under a deadline. What fails when the deadline has passed has failed because of it, whatever the transport calls it.
+func within(out Writer, timeout time.Duration, write func() (int, error)) (int, error) {
+	if timeout <= 0 {
+		return write()
 	}
-	return n, nil
+	deadline := time.Now().Add(timeout)
+	if err := out.SetWriteDeadline(deadline); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return 0, err
+	}
+	n, err := write()
+	if err != nil && !time.Now().Before(deadline) {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
 }
 
 func isClosed(c <-chan struct{}) bool {
