@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"headgate/internal/sse"
 	"headgate/internal/subject"
@@ -31,12 +32,32 @@ func check(c *Config, read reader, r *report) {
 		r.fail(Problem{Variable: "SSE_HEARTBEAT_EVENT", Value: e, Message: "not an event type that headgate can send",
 			Expected: eventTypeForm, Example: "SSE_HEARTBEAT_EVENT=ping"})
 	}
-	if c.Shutdown.Timeout < c.Shutdown.Drain {
-		r.fail(Problem{Variable: "SHUTDOWN_TIMEOUT", Value: durationText(c.Shutdown.Timeout),
-			Message: "shorter than SHUTDOWN_DRAIN=" + durationText(c.Shutdown.Drain) + ": streams would be cut before their turn",
-			Example: "SHUTDOWN_TIMEOUT=" + durationText(c.Shutdown.Drain+c.Shutdown.Drain/3)})
-	}
+	checkShutdown(c.Shutdown, r)
 	checkLimits(c, r)
+}
+
+// checkShutdown wants a timeout that comes after all that it bounds.
+func checkShutdown(s Shutdown, r *report) {
+	longest, message := s.Drain, "SHUTDOWN_DRAIN="+durationText(s.Drain)+": streams would be cut before their turn"
+	if s.Delay > longest {
+		longest, message = s.Delay, "SHUTDOWN_DELAY="+durationText(s.Delay)+": the listener would be closed before load balancers have looked away"
+	}
+	if s.Timeout < longest {
+		r.fail(Problem{Variable: "SHUTDOWN_TIMEOUT", Value: durationText(s.Timeout), Message: "shorter than " + message,
+			Example: "SHUTDOWN_TIMEOUT=" + durationText(roomAfter(longest))})
+	}
+}
+
+// roomAfter is a third more than d, in numbers that a person would write.
+func roomAfter(d Duration) Duration {
+	unit := Duration(1)
+	for _, u := range []Duration{10 * time.Second, time.Second, 100 * time.Millisecond, time.Millisecond} {
+		if d >= 4*u {
+			unit = u
+			break
+		}
+	}
+	return (d + d/3 + unit - 1) / unit * unit
 }
 
 const eventTypeForm = "1 to 64 bytes without control characters; not open, not error, and no $ in front"

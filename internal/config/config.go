@@ -126,6 +126,7 @@ type Limit struct {
 
 // Shutdown is the end of the process.
 type Shutdown struct {
+	Delay   Duration `env:"DELAY" doc:"the public listener stays open at least so long after the first signal, also when no stream is open, so that load balancers see /readyz fail first; at most SHUTDOWN_TIMEOUT"`
 	Drain   Duration `env:"DRAIN" doc:"open streams are ended spread over this"`
 	Timeout Duration `env:"TIMEOUT" doc:"everything that is left is cut after this; more than SHUTDOWN_DRAIN"`
 }
@@ -156,17 +157,18 @@ func DefaultConfig() Config {
 			SlowConsumer: "disconnect", MaxEventBytes: 1 << 20, ResumeEvents: 64, ResumeAge: time.Minute},
 		Limit: Limit{ConnectionsPerIP: -1, ConnectRate: -1, ConnectBurst: 20, PublishBytes: 64 << 10, Topics: 100_000,
 			SubjectsPerStream: 32, Addresses: 100_000},
-		Shutdown: Shutdown{Drain: 30 * time.Second, Timeout: 40 * time.Second},
+		Shutdown: Shutdown{Delay: 5 * time.Second, Drain: 30 * time.Second, Timeout: 40 * time.Second},
 		Log:      Log{Level: "info", Format: "auto"},
 	}
 }
 
-// devConfig is what -dev changes in DefaultConfig: loopback only, console on, nobody is asked who he is.
+// devConfig is what -dev changes in DefaultConfig: loopback only, console on, nobody is asked who he is, nobody balances load.
 func devConfig(c Config) Config {
 	c.Dev = true
 	c.HTTP.Addr, c.Admin.Addr = "127.0.0.1:8080", "127.0.0.1:9090"
 	c.Console = true
 	c.Auth.Mode = "none"
+	c.Shutdown.Delay = 0
 	return c
 }
 

@@ -14,7 +14,7 @@ import (
 // genEnv gives each variable a value that its tags allow, or none.
 func genEnv(t *rapid.T) []string {
 	defaults := DefaultConfig()
-	env := []string{"AUTH_MODE=none", "ROUTES_FILE=/routes.yaml", "SHUTDOWN_TIMEOUT=2h", "SHUTDOWN_DRAIN=" + durationText(genDuration(t, 0))}
+	env := []string{"AUTH_MODE=none", "ROUTES_FILE=/routes.yaml", "SHUTDOWN_TIMEOUT=2h", "SHUTDOWN_DRAIN=" + durationText(genDuration(t, 0)), "SHUTDOWN_DELAY=" + durationText(genDuration(t, 0))}
 	for _, f := range fields() {
 		file := strings.HasSuffix(f.name, "_FILE")
 		if file || f.secret || strings.HasPrefix(f.name, "SHUTDOWN_") || f.name == "AUTH_MODE" || !rapid.Bool().Draw(t, f.name) {
