@@ -16,6 +16,7 @@ import (
 	"headgate/internal/admin"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
+	"headgate/internal/gap"
 	"headgate/ratelimit"
 )
 
@@ -43,7 +44,8 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 	}
 	s.delivery = delivery.New(delivery.Config{
 		Shards: shards, Log: log, Registerer: s.registry,
-		OnEnd: func(e delivery.Ended) { s.gateway.Ended(e) }, // no client can end before there is a gateway
+		OnEnd:  func(e delivery.Ended) { s.gateway.Ended(e) }, // no client can end before there is a gateway
+		OnSlow: func(gaps int) { s.bridge.Gaps().Add(gap.Slow, gaps) },
 	})
 	s.gateway, err = gateway.New(gateway.Options{
 		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limiter(cfg, s.registry), Log: log, Registerer: s.registry, Console: page,

@@ -23,6 +23,7 @@ type Config struct {
 	Shards     int                   // delivery loops; 0 = one less than GOMAXPROCS, at least one
 	Now        func() time.Time      // nil = time.Now
 	OnEnd      func(Ended)           // called by a shard for every client that ended: must not block; nil = nobody asks
+	OnSlow     func(gaps int)        // called by a shard when a slow client is about to be sent so many $gap: must not block; nil = nobody asks
 	Log        *slog.Logger          // nil = none
 	Registerer prometheus.Registerer // nil = no metrics
 }
@@ -50,6 +51,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.OnEnd == nil {
 		cfg.OnEnd = func(Ended) {}
+	}
+	if cfg.OnSlow == nil {
+		cfg.OnSlow = func(int) {}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -35,6 +35,7 @@ type rig struct {
 	offset    atomic.Int64 // of the clock
 	tags      atomic.Uint64
 	lifetime  time.Duration
+	slow      atomic.Int64 // gaps that were announced
 	key       func(r *http.Request) string
 
 	mu    sync.Mutex
@@ -59,7 +60,7 @@ func onBoth(t *testing.T, f func(t *testing.T, r *rig)) {
 func newRig(t *testing.T, transport string) *rig {
 	r := &rig{t: t, topic: newTopic(), transport: transport, policy: &delivery.Policy{Heartbeat: time.Minute, IDs: true,
 		BufferBytes: 1 << 20, BufferAge: time.Minute, WriteTimeout: 10 * time.Second}}
-	r.server = delivery.New(delivery.Config{Shards: 2, OnEnd: r.onEnd,
+	r.server = delivery.New(delivery.Config{Shards: 2, OnEnd: r.onEnd, OnSlow: func(n int) { r.slow.Add(int64(n)) },
 		Now: func() time.Time { return time.Now().Add(time.Duration(r.offset.Load())) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

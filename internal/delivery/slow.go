@@ -89,6 +89,7 @@ func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	s.letGo(g, sd)
 	sl.next, sl.told = g.log.seq, g.headVersion()
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
+	s.server.cfg.OnSlow(len(g.policy.SlowGaps))
 	id := append([]byte(nil), g.id(s, g.head())...)
 	for n, gap := range g.policy.SlowGaps {
 		if n < len(g.policy.SlowGaps)-1 {
