@@ -56,7 +56,7 @@ func (b *buffer) String() string {
 
 // base keeps a test's program off the ports and the runtime settings of everybody else.
 func base(more ...string) []string {
-	return append([]string{"HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "GOGC=100", "GOMAXPROCS=2", "SHUTDOWN_DRAIN=300ms"}, more...)
+	return append([]string{"HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "GOGC=100", "GOMAXPROCS=2", "SHUTDOWN_DELAY=0s", "SHUTDOWN_DRAIN=300ms"}, more...)
 }
 
 // start runs the program until the test ends.

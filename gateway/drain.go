@@ -49,7 +49,8 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 func everyone(uint64) bool { return true }
 
 // drain ends all streams, spread over SHUTDOWN_DRAIN, while the listener stays open: readiness fails, and who still comes here is told
-// to come back, which by then leads to another instance. Closing the listener first would answer them with a refused connection.
+// to come back, which by then leads to another instance. Closing the listener first would answer them with a refused connection; so it
+// stays open for SHUTDOWN_DELAY at least, also when no stream is left, until the load balancers have seen that readiness fails.
 func (s *Server) drain() {
 	s.draining.Store(true)
 	over := s.cfg.Shutdown.Drain
@@ -57,7 +58,7 @@ func (s *Server) drain() {
 	began := time.Now()
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
-	for again := began.Add(over); s.streams.count() > 0 && time.Since(began) < s.cfg.Shutdown.Timeout; {
+	for again := began.Add(over); s.drainsOn(began); {
 		select {
 		case <-ticker.C:
 		case <-s.stopped:
@@ -69,6 +70,12 @@ func (s *Server) drain() {
 			again = time.Now().Add(time.Second)
 		}
 	}
+}
+
+// drainsOn says whether a drain that began then has something to wait for.
+func (s *Server) drainsOn(began time.Time) bool {
+	elapsed, limits := time.Since(began), s.cfg.Shutdown
+	return elapsed < limits.Timeout && (s.streams.count() > 0 || elapsed < limits.Delay)
 }
 
 // cutTimeout is how long streams that are cut may take to accept $end.

@@ -64,6 +64,19 @@ func TestDrain_IsQuickWithoutStreams(t *testing.T) {
 	}
 }
 
+func TestDrain_KeepsTheListenerOpenForTheDelayAlsoWithoutStreams(t *testing.T) {
+	const delay = 500 * time.Millisecond
+	r := start(t, func(s *setup) { s.cfg.Shutdown.Delay, s.cfg.Shutdown.Timeout = delay, patience })
+	began := time.Now()
+	r.drain()
+	eventually(t, "draining", r.server.Draining)
+	r.overloaded(r.get("/v1/prices/ACME", "Accept", "text/event-stream"), "draining")
+	<-r.done
+	if d := time.Since(began); d < delay {
+		t.Fatalf("the listener closed after %v", d)
+	}
+}
+
 func TestDrain_TurnsAwayWhoIsStillWaitingForNATS(t *testing.T) {
 	r := start(t)
 	opening, goOn := make(chan struct{}), make(chan struct{})

@@ -84,7 +84,7 @@ func start(t testing.TB, change ...func(*setup)) *rig {
 	t.Helper()
 	cfg := config.DefaultConfig()
 	cfg.Routes = []config.Route{prices(), feed(), notify()}
-	cfg.Shutdown.Drain = 0
+	cfg.Shutdown.Delay, cfg.Shutdown.Drain = 0, 0
 	cfg.Shutdown.Timeout = 5 * time.Second
 	st := &setup{cfg: cfg}
 	for _, c := range change {

@@ -42,7 +42,7 @@ func startWhole(t *testing.T, change ...func(*setup)) *whole {
 	cfg.Routes = []config.Route{prices(), feed(), notify()}
 	cfg.NATS.URL, cfg.NATS.Name = ns.URL(), "test"
 	cfg.NATS.ReconnectWait, cfg.NATS.ReconnectJitter, cfg.NATS.ConfirmTimeout = 20*time.Millisecond, 20*time.Millisecond, 300*time.Millisecond
-	cfg.Shutdown.Drain = 0
+	cfg.Shutdown.Delay, cfg.Shutdown.Drain = 0, 0
 	st := &setup{cfg: cfg}
 	for _, c := range change {
 		c(st)

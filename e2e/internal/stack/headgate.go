@@ -60,6 +60,7 @@ func launch(t testing.TB, o Options) *Headgate {
 	h.URL = "http://" + h.Addr
 	env := map[string]string{
 		"HTTP_ADDR": h.Addr, "ADMIN_ADDR": h.AdminAddr, "ADMIN_PPROF": "true", "AUTH_MODE": "none", "LOG_FORMAT": "json",
+		"SHUTDOWN_DELAY": "0s",
 		"SHUTDOWN_DRAIN": "1s", // for the end of the test; tests of the drain set their own
 		"PATH":           os.Getenv("PATH"), "HOME": os.Getenv("HOME"), "TMPDIR": os.TempDir(),
 	}
