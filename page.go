@@ -35,7 +35,7 @@ func page(cfg config.Config, natsURL string) http.Handler {
 func pageRoute(r config.Route, base string, dev bool) console.Route {
 	out := console.Route{Name: r.Name, Path: fullPath(base, r.Path), Stream: len(r.Sources) > 0, IDs: r.Resume.Enabled}
 	for _, m := range placeholder.FindAllStringSubmatch(r.Path, -1) {
-		p := console.Param{Name: m[1], Pattern: strings.TrimSuffix(strings.TrimPrefix(r.Params[m[1]], "^(?:"), ")$")} // as it was written
+		p := console.Param{Name: m[1], Pattern: r.Params[m[1]]}
 		if dev {
 			p.Example = example(m[1], p.Pattern)
 		}

@@ -44,11 +44,14 @@ func TestDev_TheBannersCommandsWorkAsTheyStand(t *testing.T) {
 	if !strings.Contains(text, "INSECURE") {
 		t.Error("the banner does not warn")
 	}
-	stream := shell(t, line(t, text, "curl -N"))
+	prices := shell(t, line(t, text, "curl -N"))
+	shows(t, prices, `event: \$ready`)
+	shows(t, prices, `(event: price\n(.*\n)*){3}`) // the demo ticks
+	_, rest, _ := strings.Cut(text, "curl -N")
+	stream := shell(t, line(t, rest, "curl -N"))
 	shows(t, stream, `event: \$ready`)
-	shows(t, stream, `(event: price\n(.*\n)*){3}`) // the demo ticks
-	post := shell(t, line(t, text, "curl -d")+" -i")
-	shows(t, post, `HTTP/1\.1 20[02] `)
+	shows(t, shell(t, line(t, text, "curl -i")), `HTTP/1\.1 202 `)
+	shows(t, stream, `"Hello"`) // what was posted is on the stream
 	path := "PATH=" + stack.NATSCommand(t, "nats://unused") + ":" + os.Getenv("PATH")
 	pub := shell(t, line(t, text, "nats -s"), path)
 	ctx, cancel := soon(t)
@@ -58,7 +61,7 @@ func TestDev_TheBannersCommandsWorkAsTheyStand(t *testing.T) {
 	if code != 0 {
 		t.Errorf("nats pub: %s", pub.Output())
 	}
-	shows(t, stream, `Hello`) // what `nats pub` sent is on the stream
+	shows(t, stream, `"Hello"(.*\n)+.*"Hello"`) // and what `nats pub` sent too
 }
 
 func TestDev_TheConsoleShowsLiveMessagesWithOneClick(t *testing.T) {

@@ -25,8 +25,9 @@ type builtRoute struct {
 // file reads a routes file.
 func (b *builder) file(name string, text []byte, r *report) []Route {
 	var f routesFile
+	before := len(r.problems)
 	b.d = decodeFile(name, text, &f, r)
-	if len(r.problems) > 0 && f.Version.at.line == 0 && len(f.Routes) == 0 {
+	if len(r.problems) > before && f.Version.at.line == 0 && len(f.Routes) == 0 {
 		return nil
 	}
 	if f.Version.said() && f.Version.v != 1 {
@@ -34,7 +35,7 @@ func (b *builder) file(name string, text []byte, r *report) []Route {
 	}
 	b.defaults = f.Defaults
 	b.checkDefaults()
-	if len(f.Routes) == 0 && len(r.problems) == 0 {
+	if len(f.Routes) == 0 && len(r.problems) == before {
 		b.d.fail(pos{1, 1}, Problem{Message: "there are no routes in the file", Example: smallestExample})
 	}
 	for i := range f.Routes {

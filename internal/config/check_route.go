@@ -18,7 +18,7 @@ func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment
 	if y1.Source.said() && len(y1.Sources) > 0 {
 		b.d.fail(y1.Source.at, Problem{Message: "source and sources in one route", Hint: "put all of them into sources"})
 	}
-	if len(route.Sources) == 0 && route.Publish == nil {
+	if len(route.Sources) == 0 && route.Publish == nil && !y.bad && !y1.Source.bad && !y1.Publish.bad {
 		b.d.fail(y.at, Problem{Message: "the route has neither a source nor publish", Example: `source: {type: core, subject: "prices.{symbol}"}`})
 	}
 	before, used := len(b.d.r.problems), map[string]bool{}
@@ -28,7 +28,7 @@ func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment
 	b.checkEvent(y1, templates)
 	b.checkAuth(route, y1)
 	b.checkShared(route, &y1.sharedYAML)
-	if len(y1.Headers) > 0 && route.Envelope == "none" {
+	if len(y1.Headers) > 0 && y1.Headers[0].said() && route.Envelope == "none" {
 		b.d.fail(y1.Headers[0].at, Problem{Message: "headers: only an envelope can show them", Hint: "add envelope: headgate"})
 	}
 	if len(b.d.r.problems) == before {
@@ -90,7 +90,7 @@ func (b *builder) checkCore(source *val[sourceYAML], route *Route, segments []se
 	switch {
 	case s.Subject.said() && len(s.Allow) > 0:
 		b.d.fail(source.at, Problem{Message: "subject and allow in one source", Hint: "subject: the route names the subject; allow: clients name it"})
-	case !s.Subject.said() && len(s.Allow) == 0 && s.Type.said():
+	case !s.Subject.said() && !s.Subject.bad && len(s.Allow) == 0 && s.Type.said():
 		b.d.fail(source.at, Problem{Message: "the source has neither subject nor allow", Example: `{type: core, subject: "prices.{symbol}"} or {type: core, allow: ["feed.>"]}`})
 	}
 	if s.Subject.said() {
@@ -186,7 +186,7 @@ func (b *builder) checkPublish(route *Route, y *routeYAML, segments []segment, u
 			b.d.fail(h.at, Problem{Message: "publish.headers: " + quoteShort(h.v) + " " + message})
 		}
 	}
-	if b.c.Auth.Mode == "none" && !b.c.Dev && (!route.AuthRequiredSaid || route.AuthRequired) {
+	if b.nobodyKnown() && !b.c.Dev && (!route.AuthRequiredSaid || route.AuthRequired) {
 		b.d.fail(y.Publish.at, Problem{Message: "with AUTH_MODE=none everybody could publish here",
 			Hint: "if that is meant, the route itself must say: auth: {required: false} (in defaults it does not count)"})
 	}
@@ -213,7 +213,7 @@ func relayable(name string) string {
 	return ""
 }
 
-// checkParams checks the patterns of the path's placeholders, and makes them whole-value ones.
+// checkParams checks the patterns of the path's placeholders.
 func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment) {
 	for _, name := range slices.Sorted(maps.Keys(y.Params)) {
 		p := y.Params[name].Pattern
@@ -226,7 +226,7 @@ func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment) {
 		}
 		_, err := regexp.Compile(p.v)
 		if err == nil {
-			_, err = regexp.Compile(anchored(p.v)) // an open \Q would swallow the end
+			_, err = regexp.Compile("^(?:" + p.v + ")$") // as it is used: an open \Q would swallow the end
 		}
 		if err != nil {
 			b.d.fail(p.at, Problem{Message: "params." + name + ".pattern: " + strings.TrimPrefix(err.Error(), "error parsing regexp: "),
@@ -236,7 +236,7 @@ func (b *builder) checkParams(route *Route, y *routeYAML, segments []segment) {
 		if route.Params == nil {
 			route.Params = map[string]string{}
 		}
-		route.Params[name] = anchored(p.v)
+		route.Params[name] = p.v
 	}
 }
 
@@ -277,13 +277,17 @@ func (b *builder) checkEvent(y *routeYAML, patterns []string) {
 
 // checkAuth refuses routes that demand identities while there are none.
 func (b *builder) checkAuth(route *Route, y *routeYAML) {
-	if b.c.Auth.Mode != "none" || !route.AuthRequired {
+	if !b.nobodyKnown() || !route.AuthRequired {
 		return
 	}
 	if at := y.Auth.Required.at; at.line > 0 {
 		b.d.fail(at, needsIdentity)
 	}
 }
+
+// nobodyKnown says whether the routes are to be checked as if there were no identities: as with none, so where AUTH_MODE is wrong or
+// missing, for none is what will be written there.
+func (b *builder) nobodyKnown() bool { return b.c.Auth.Mode != "jwt" }
 
 var needsIdentity = Problem{Message: "auth.required: true, but with AUTH_MODE=none nobody can say who he is",
 	Hint: "say auth: {required: false} if everybody may use the route"}

@@ -5,7 +5,7 @@ func (b *builder) checkDefaults() {
 	route := b.c.routeDefaults()
 	b.shared(&route, &b.defaults)
 	b.checkShared(&route, &b.defaults)
-	if at := b.defaults.Auth.Required.at; at.line > 0 && route.AuthRequired && b.c.Auth.Mode == "none" {
+	if at := b.defaults.Auth.Required.at; at.line > 0 && route.AuthRequired && b.nobodyKnown() {
 		b.d.fail(at, needsIdentity)
 	}
 }

@@ -135,6 +135,7 @@ func (d *decoder) decode(n ast.Node, dst reflect.Value, path string, depth int) 
 	}
 	n, ok := d.resolve(n)
 	if !ok {
+		spoil(dst)
 		return
 	}
 	if h, ok := dst.Addr().Interface().(holder); ok {
@@ -142,7 +143,9 @@ func (d *decoder) decode(n ast.Node, dst reflect.Value, path string, depth int) 
 		inner := reflect.ValueOf(h.target()).Elem()
 		d.decode(n, inner, path, depth+1)
 		if inner.Kind() == reflect.Struct || len(d.r.problems) == before {
-			h.place(position(n)) // a scalar that could not be read counts as not said, so that nothing complains about it again
+			h.place(position(n))
+		} else {
+			h.spoil() // a scalar that could not be read counts as not said, so that nothing complains about it again
 		}
 		return
 	}
@@ -161,6 +164,16 @@ func (d *decoder) decode(n ast.Node, dst reflect.Value, path string, depth int) 
 		d.anything(n, depth)
 	default:
 		d.scalar(n, dst, path)
+	}
+}
+
+// spoil notes that dst has a value which cannot be read. In a list that is one entry.
+func spoil(dst reflect.Value) {
+	if h, ok := dst.Addr().Interface().(holder); ok {
+		h.spoil()
+	} else if dst.Kind() == reflect.Slice {
+		dst.Set(reflect.MakeSlice(dst.Type(), 1, 1))
+		spoil(dst.Index(0))
 	}
 }
 
@@ -205,6 +218,7 @@ func (d *decoder) list(n ast.Node, dst reflect.Value, path string, depth int) {
 			hint = "did you mean [" + strconv.Quote(text) + "]?"
 		}
 		d.fail(position(n), Problem{Message: shown(path) + " is a list", Expected: "entries that begin with -, or [a, b]", Hint: hint})
+		spoil(dst)
 		return
 	}
 	dst.Set(reflect.MakeSlice(dst.Type(), 0, len(s.Values))) // an empty list is said too

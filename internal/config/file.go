@@ -91,9 +91,9 @@ type resumeYAML struct {
 func (y *resumeYAML) scalar(_ *decoder, text string, at pos) bool {
 	switch text {
 	case "off", "false":
-		y.Enabled = val[bool]{false, at}
+		y.Enabled = val[bool]{v: false, at: at}
 	case "on", "true":
-		y.Enabled = val[bool]{true, at}
+		y.Enabled = val[bool]{v: true, at: at}
 	default:
 		return false
 	}

@@ -10,8 +10,9 @@ type pos struct{ line, column int }
 
 // val is a value of the routes file and where it stands. When the file does not have it, at is zero.
 type val[T any] struct {
-	v  T
-	at pos
+	v   T
+	at  pos
+	bad bool // the file has it, and it cannot be read, which has been reported: nothing may complain that it is missing
 }
 
 func (v *val[T]) said() bool { return v.at.line > 0 }
@@ -20,10 +21,12 @@ func (v *val[T]) said() bool { return v.at.line > 0 }
 type holder interface {
 	target() any
 	place(pos)
+	spoil()
 }
 
 func (v *val[T]) target() any { return &v.v }
 func (v *val[T]) place(p pos) { v.at = p }
+func (v *val[T]) spoil()      { v.bad = true }
 
 // or is the value that the file says, else another.
 func (v *val[T]) or(other T) T {

@@ -92,7 +92,7 @@ func printRoute(b *strings.Builder, r *Route) {
 	if len(r.Params) > 0 {
 		var params []string
 		for _, name := range slices.Sorted(maps.Keys(r.Params)) {
-			params = append(params, name, flow("pattern", yamlText(unanchored(r.Params[name]))))
+			params = append(params, name, flow("pattern", yamlText(r.Params[name])))
 		}
 		line("params", flow(params...))
 	}
@@ -166,13 +166,6 @@ func yamlText(s string) string {
 		return s
 	}
 	return strconv.Quote(s)
-}
-
-// anchored makes a pattern hold for the whole value, whatever alternatives it has; unanchored gives it back.
-func anchored(pattern string) string { return "^(?:" + pattern + ")$" }
-
-func unanchored(pattern string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(pattern, "^(?:"), ")$")
 }
 
 // Help writes the variables and their defaults as -help shows them, by component.
