@@ -30,6 +30,22 @@ func TestCheck_TellsEveryErrorAtOnce(t *testing.T) {
 	}
 }
 
+func TestCheck_TellsWarningsBesideErrors(t *testing.T) {
+	for _, args := range [][]string{{"-check"}, nil} {
+		code, _, stderr := once(t, []string{"AUTH_MODE=none", "SUBJECTS_ALLOW=a", "LOG_LEVEL=loud", "SSE_FOO=1"}, args...)
+		if code != exitUsage || !strings.Contains(stderr, "LOG_LEVEL") || !strings.Contains(stderr, "warning: SSE_FOO: ") {
+			t.Errorf("%v: exit code %d:\n%s", args, code, stderr)
+		}
+	}
+}
+
+func TestStart_DevListensOnThisMachineAlone(t *testing.T) {
+	code, _, stderr := once(t, []string{"HTTP_ADDR=:18085", "ADMIN_ADDR=:19095"}, "-dev")
+	if code != exitUsage || !strings.Contains(stderr, "HTTP_ADDR=127.0.0.1:18085") || !strings.Contains(stderr, "ADMIN_ADDR=127.0.0.1:19095") {
+		t.Errorf("exit code %d:\n%s", code, stderr)
+	}
+}
+
 func TestCheck_FindsPathsThatNeitherRouteCanWin(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.yaml")
 	routes := "version: 1\nroutes:\n  - {name: a, path: \"/{x}/b\", source: {type: core, subject: \"a.{x}\"}}\n  - {name: b, path: \"/a/{y}\", source: {type: core, subject: \"a.{y}\"}}\n"

@@ -91,13 +91,18 @@ func (p *program) run(ctx context.Context) int {
 	if f.health {
 		return p.healthcheck(ctx, cfg.Admin.Addr)
 	}
+	if err != nil || f.check {
+		for _, w := range warnings {
+			fmt.Fprintf(p.stderr, "warning: %s\n", w)
+		}
+	}
 	if err != nil {
 		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
 		return exitUsage
 	}
 	switch {
 	case f.check:
-		return p.check(cfg, warnings)
+		return p.check(cfg)
 	case f.print:
 		return p.print(cfg)
 	}
@@ -141,10 +146,7 @@ func (p *program) shown(err error) int {
 }
 
 // check has come this far, so the configuration is fine in itself; the gateway has its own view on how routes go together.
-func (p *program) check(cfg config.Config, warnings []config.Warning) int {
-	for _, w := range warnings {
-		fmt.Fprintf(p.stderr, "warning: %s\n", w)
-	}
+func (p *program) check(cfg config.Config) int {
 	if err := dryRun(cfg); err != nil {
 		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
 		return exitUsage

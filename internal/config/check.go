@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,17 +96,29 @@ func checkListeners(c *Config, read reader, r *report) {
 		r.fail(Problem{Variable: "ADMIN_ADDR", Value: c.Admin.Addr, Message: "the same address as HTTP_ADDR",
 			Expected: "an address of its own, which the ingress does not publish", Example: "ADMIN_ADDR=:9090"})
 	}
-	if c.Dev && !loopback(c.HTTP.Addr) {
-		r.warn("HTTP_ADDR", "-dev lets everybody read and publish, and "+c.HTTP.Addr+" is open to more than this machine")
+	if c.Dev {
+		checkLoopback("HTTP_ADDR", c.HTTP.Addr, r)
+		checkLoopback("ADMIN_ADDR", c.Admin.Addr, r)
 	}
 	checkBasePath(&c.HTTP, r)
 	checkPair("HTTP_TLS_CERT_FILE", c.HTTP.TLSCertFile, "HTTP_TLS_KEY_FILE", c.HTTP.TLSKeyFile, read, r)
 }
 
-// loopback says whether only this machine reaches the address.
+// checkLoopback keeps -dev to this machine: it has no identity, and a publish box.
+func checkLoopback(variable, addr string, r *report) {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil || loopback(addr) || r.about(variable) {
+		return
+	}
+	r.fail(Problem{Variable: variable, Value: addr, Message: "-dev lets everybody read and publish, and this address is open to more than this machine",
+		Expected: "a port of 127.0.0.1, [::1] or localhost", Example: variable + "=" + net.JoinHostPort("127.0.0.1", port),
+		Hint: "without -dev any address will do: then say AUTH_MODE, NATS_URL and the routes"})
+}
+
+// loopback says whether only this machine reaches the address, by one of the names that a -dev gateway answers to.
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
-	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+	return err == nil && (host == "localhost" || host == "127.0.0.1" || host == "::1")
 }
 
 func checkAddr(addr string) (string, bool) {
@@ -142,6 +153,8 @@ func checkBasePath(h *HTTP, r *report) {
 
 // checkPair wants both or none of a certificate and its key, and that they belong together.
 func checkPair(certVar, certFile, keyVar, keyFile string, read reader, r *report) {
+	cert, certOK := readable(certVar, certFile, read, r)
+	key, keyOK := readable(keyVar, keyFile, read, r)
 	if (certFile == "") != (keyFile == "") {
 		given, missing := certVar, keyVar
 		if certFile == "" {
@@ -149,13 +162,7 @@ func checkPair(certVar, certFile, keyVar, keyFile string, read reader, r *report
 		}
 		r.fail(Problem{Variable: missing, Message: "missing, while " + given + " is given",
 			Example: missing + "=" + pick(missing == keyVar, "/tls/tls.key", "/tls/tls.crt")})
-		return
 	}
-	if certFile == "" {
-		return
-	}
-	cert, certOK := readable(certVar, certFile, read, r)
-	key, keyOK := readable(keyVar, keyFile, read, r)
 	if !certOK || !keyOK {
 		return
 	}
@@ -188,33 +195,6 @@ func checkNATS(n *NATS, read reader, r *report) {
 	if err := subject.ValidLiteral(n.InboxPrefix); err != nil {
 		r.fail(Problem{Variable: "NATS_INBOX_PREFIX", Value: n.InboxPrefix, Message: err.Error(),
 			Expected: "a subject without wildcards", Example: "NATS_INBOX_PREFIX=_INBOX_headgate"})
-	}
-}
-
-func checkServers(n *NATS, r *report) {
-	schemes := []string{"nats", "tls", "ws", "wss"}
-	servers := splitList(n.URL)
-	for _, s := range servers {
-		full := s
-		if !strings.Contains(s, "://") {
-			full = "nats://" + s
-		}
-		u, err := url.Parse(full)
-		p := Problem{Variable: "NATS_URL", Value: maskURLs(n.URL), Example: "NATS_URL=nats://nats-0:4222,nats://nats-1:4222",
-			Expected: "servers, comma separated: host:port, or with nats://, tls://, ws:// or wss:// in front"}
-		switch {
-		case err != nil || u.Hostname() == "":
-			p.Message = "not a server"
-		case !slices.Contains(schemes, u.Scheme):
-			p.Message, p.Hint = "scheme "+strconv.Quote(u.Scheme)+" is not one of NATS", nearestHint(u.Scheme, schemes)
-		default:
-			continue
-		}
-		r.fail(p)
-		return
-	}
-	if len(servers) == 0 {
-		r.fail(Problem{Variable: "NATS_URL", Value: n.URL, Message: "names no server", Example: "NATS_URL=nats://nats:4222"})
 	}
 }
 

@@ -24,7 +24,7 @@ type Config struct {
 
 	// Routes come from the routes file, then from SubjectsAllow; with -dev and neither, from the demo routes.
 	Routes []Route `env:"-"`
-	// Dev is the -dev flag: embedded NATS, demo routes, loopback only.
+	// Dev is the -dev flag: embedded NATS, demo routes. Load refuses every address with it that is not of this machine alone.
 	Dev bool `env:"-"`
 }
 
@@ -58,12 +58,12 @@ type NATS struct {
 	User     string `env:"USER" doc:"user name" example:"headgate"`
 	Password string `env:"PASSWORD" doc:"the user's password" secret:"true" example:"…"`
 	// PasswordFile is read by Load into Password. ReadPassword reads it again: call that at every connect.
-	PasswordFile string `env:"PASSWORD_FILE" doc:"file that holds the password; read again at every connect" example:"/run/secrets/nats-password"`
+	PasswordFile string `env:"PASSWORD_FILE" doc:"file that holds the password; read again at every connect" example:"/run/secrets/nats-password" secret:"file"`
 	Token        string `env:"TOKEN" doc:"token" secret:"true" example:"…"`
 	// TokenFile is read by Load into Token. ReadToken reads it again: call that at every connect.
-	TokenFile       string   `env:"TOKEN_FILE" doc:"file that holds the token; read again at every connect" example:"/run/secrets/nats-token"`
-	CredsFile       string   `env:"CREDS_FILE" doc:"credentials file (user JWT and seed); read again at every connect" example:"/run/secrets/headgate.creds"`
-	NkeyFile        string   `env:"NKEY_FILE" doc:"file that holds an nkey seed" example:"/run/secrets/headgate.nk"`
+	TokenFile       string   `env:"TOKEN_FILE" doc:"file that holds the token; read again at every connect" example:"/run/secrets/nats-token" secret:"file"`
+	CredsFile       string   `env:"CREDS_FILE" doc:"credentials file (user JWT and seed); read again at every connect" example:"/run/secrets/headgate.creds" secret:"file"`
+	NkeyFile        string   `env:"NKEY_FILE" doc:"file that holds an nkey seed" example:"/run/secrets/headgate.nk" secret:"file"`
 	TLSCAFile       string   `env:"TLS_CA_FILE" doc:"certificate authorities, PEM; empty = the system's" example:"/tls/ca.crt"`
 	TLSCertFile     string   `env:"TLS_CERT_FILE" doc:"client certificate, PEM" example:"/tls/tls.crt"`
 	TLSKeyFile      string   `env:"TLS_KEY_FILE" doc:"its key, PEM" example:"/tls/tls.key"`
@@ -73,6 +73,7 @@ type NATS struct {
 	ReconnectJitter Duration `env:"RECONNECT_JITTER" doc:"random part on top"`
 	PingInterval    Duration `env:"PING_INTERVAL" doc:"two pings without an answer end a connection" min:"100000000"`
 	PendingMsgs     int      `env:"PENDING_MSGS" doc:"messages between NATS and headgate, per data connection; beyond it they are lost and clients get a $gap" min:"1"`
+	RingBytes       Bytes    `env:"RING_BYTES" doc:"core subjects: memory for the messages kept for clients that come back, all subjects and data connections together; the oldest go first" min:"1"`
 	TopicLinger     Duration `env:"TOPIC_LINGER" doc:"a topic is kept so long after its last client"`
 	ConfirmTimeout  Duration `env:"CONFIRM_TIMEOUT" doc:"how long a new stream waits until NATS has confirmed its subscription" min:"1000000"`
 	PublishTimeout  Duration `env:"PUBLISH_TIMEOUT" doc:"how long a publish waits for NATS" min:"1000000"`
@@ -150,8 +151,8 @@ func DefaultConfig() Config {
 			IdleTimeout: 2 * time.Minute},
 		Admin: Admin{Addr: ":9090"},
 		NATS: NATS{URL: "nats://127.0.0.1:4222", DataConnections: 1, ReconnectWait: 500 * time.Millisecond,
-			ReconnectJitter: time.Second, PingInterval: 15 * time.Second, PendingMsgs: 65536, TopicLinger: 30 * time.Second,
-			ConfirmTimeout: 5 * time.Second, PublishTimeout: 5 * time.Second, InboxPrefix: "_INBOX_headgate"},
+			ReconnectJitter: time.Second, PingInterval: 15 * time.Second, PendingMsgs: 65536, RingBytes: 64 << 20,
+			TopicLinger: 30 * time.Second, ConfirmTimeout: 5 * time.Second, PublishTimeout: 5 * time.Second, InboxPrefix: "_INBOX_headgate"},
 		SSE: SSE{Heartbeat: 15 * time.Second, Retry: 2 * time.Second, RetryJitter: time.Second, OverloadRetry: 10 * time.Second,
 			OverloadJitter: 20 * time.Second, WriteTimeout: 10 * time.Second, BufferBytes: 1 << 20, BufferAge: 30 * time.Second,
 			SlowConsumer: "disconnect", MaxEventBytes: 1 << 20, ResumeEvents: 64, ResumeAge: time.Minute},

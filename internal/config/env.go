@@ -101,6 +101,8 @@ func (f field) problem(value, message string, defaults *Config) Problem {
 		value = "***"
 	case f.name == "NATS_URL":
 		value = maskURLs(value)
+	case strings.HasSuffix(f.name, "_FILE"):
+		value = shownFile(f.name, value)
 	}
 	p := Problem{Variable: f.name, Value: value, Message: message, Expected: f.expected(),
 		Example: f.name + "=" + f.sample(defaults)}

@@ -26,9 +26,15 @@ func TestEnv_EachMistakeHasItsVariableAndMessage(t *testing.T) {
 		{"HTTP_TRUSTED_PROXIES=10.0.0.0/33", "HTTP_TRUSTED_PROXIES", "neither a network nor an address"},
 		{"HTTP_MAX_HEADER_BYTES=10", "HTTP_MAX_HEADER_BYTES", "too small"},
 		{"HTTP_MAX_HEADER_BYTES=1GiB", "HTTP_MAX_HEADER_BYTES", "too large"},
-		{"HTTP_TLS_CERT_FILE=/tls.crt", "HTTP_TLS_KEY_FILE", "missing, while HTTP_TLS_CERT_FILE is given"},
 		{"NATS_URL=http://nats:4222", "NATS_URL", `scheme "http" is not one of NATS`},
-		{"NATS_URL=nats://", "NATS_URL", "not a server"},
+		{"NATS_URL=nats://", "NATS_URL", "names no host"},
+		{"NATS_URL=nats://h:99999", "NATS_URL", `its port "99999" is not a number from 1 to 65535`},
+		{"NATS_URL=h:0", "NATS_URL", `its port "0" is not a number`},
+		{"NATS_URL=h:port", "NATS_URL", "its port is not a number"},
+		{"NATS_URL=nats://a:4222,nats://b:99999,nats://c:4222", "NATS_URL", "server 2 of 3: its port"},
+		{"NATS_URL=nats://a b:4222", "NATS_URL", "its host holds a character"},
+		{"NATS_URL=nats://u:1%zz@a", "NATS_URL", "it holds a % that begins no escape"},
+		{"NATS_URL=nats://u:1/2@a", "NATS_URL", "its user or password holds a character that must be escaped"},
 		{"NATS_URL=,", "NATS_URL", "names no server"},
 		{"NATS_PASSWORD=x", "NATS_PASSWORD", "given without NATS_USER"},
 		{"NATS_CREDS_FILE=/none.creds", "NATS_CREDS_FILE", "cannot be read: file does not exist"},
@@ -47,6 +53,7 @@ func TestEnv_EachMistakeHasItsVariableAndMessage(t *testing.T) {
 		{"LIMIT_CONNECTIONS_PER_IP=-2", "LIMIT_CONNECTIONS_PER_IP", "too small"},
 		{"CORS_ALLOWED_ORIGINS=app.example", "CORS_ALLOWED_ORIGINS", "is not an origin"},
 		{"SHUTDOWN_TIMEOUT=1s", "SHUTDOWN_TIMEOUT", "shorter than SHUTDOWN_DRAIN"},
+		{"SHUTDOWN_DELAY=1m", "SHUTDOWN_TIMEOUT", "shorter than SHUTDOWN_DELAY=1m"},
 		{"AUTH_MODE=jwt", "AUTH_MODE", "jwt is not supported yet"},
 		{"AUTH_MODE=nine", "AUTH_MODE", "no such value"},
 		{"LOG_FORMAT=jsonl", "LOG_FORMAT", "no such value"},
@@ -58,6 +65,38 @@ func TestEnv_EachMistakeHasItsVariableAndMessage(t *testing.T) {
 				t.Fatalf("%v", errs)
 			}
 		})
+	}
+}
+
+func TestEnv_EveryWrongServerOfTheListIsNamed(t *testing.T) {
+	_, _, errs := load(t, good, "NATS_URL=nats://a:99999,b,http://c")
+	if len(errs) != 2 || !strings.HasPrefix(errs[0].Message, "server 1 of 3: ") || !strings.HasPrefix(errs[1].Message, "server 3 of 3: ") {
+		t.Error(errs)
+	}
+}
+
+func TestEnv_HalfACertificateIsCheckedToo(t *testing.T) {
+	for given, missing := range map[string]string{
+		"HTTP_TLS_CERT_FILE": "HTTP_TLS_KEY_FILE", "HTTP_TLS_KEY_FILE": "HTTP_TLS_CERT_FILE",
+		"NATS_TLS_CERT_FILE": "NATS_TLS_KEY_FILE", "NATS_TLS_KEY_FILE": "NATS_TLS_CERT_FILE",
+	} {
+		_, _, errs := load(t, good, given+"=/nope")
+		if len(errs) != 2 || errs[0].Variable != given || !strings.Contains(errs[0].Message, "cannot be read") ||
+			errs[1].Variable != missing || !strings.Contains(errs[1].Message, "missing, while "+given+" is given") {
+			t.Errorf("%s: %v", given, errs)
+		}
+	}
+}
+
+func TestEnv_TheTimeoutThatIsProposedIsOneThatAPersonWouldWrite(t *testing.T) {
+	for drain, want := range map[string]string{"50s": "1m10s", "30s": "40s", "41s": "1m", "2h": "2h40m", "45m": "1h"} {
+		_, _, errs := load(t, good, "SHUTDOWN_DRAIN="+drain, "SHUTDOWN_TIMEOUT=1s")
+		if len(errs) != 1 || errs[0].Example != "SHUTDOWN_TIMEOUT="+want {
+			t.Errorf("%s: %v", drain, errs)
+		}
+	}
+	if got := roomAfter(100 * time.Millisecond); got != 134*time.Millisecond {
+		t.Error(got)
 	}
 }
 

@@ -18,8 +18,10 @@ type field struct {
 	min     string   // smallest number, in the type's own unit; "" = 0 for durations and sizes, none otherwise
 	max     string
 	secret  bool
-	index   []int // for reflect.Value.FieldByIndex of Config
-	typ     reflect.Type
+	// secretFile: the value is the path of a file that holds a secret.
+	secretFile bool
+	index      []int // for reflect.Value.FieldByIndex of Config
+	typ        reflect.Type
 }
 
 const generalGroup = "Routes and the rest"
@@ -45,18 +47,19 @@ func fields() []field {
 
 func newField(f reflect.StructField, prefix, group string, index []int) field {
 	return field{
-		name:    prefix + f.Tag.Get("env"),
-		group:   group,
-		doc:     f.Tag.Get("doc"),
-		example: f.Tag.Get("example"),
-		form:    f.Tag.Get("form"),
-		oneOf:   splitList(f.Tag.Get("oneof")),
-		later:   splitList(f.Tag.Get("later")),
-		min:     f.Tag.Get("min"),
-		max:     f.Tag.Get("max"),
-		secret:  f.Tag.Get("secret") == "true",
-		index:   index,
-		typ:     f.Type,
+		name:       prefix + f.Tag.Get("env"),
+		group:      group,
+		doc:        f.Tag.Get("doc"),
+		example:    f.Tag.Get("example"),
+		form:       f.Tag.Get("form"),
+		oneOf:      splitList(f.Tag.Get("oneof")),
+		later:      splitList(f.Tag.Get("later")),
+		min:        f.Tag.Get("min"),
+		max:        f.Tag.Get("max"),
+		secret:     f.Tag.Get("secret") == "true",
+		secretFile: f.Tag.Get("secret") == "file",
+		index:      index,
+		typ:        f.Type,
 	}
 }
 

@@ -119,8 +119,59 @@ func TestLoad_DevNeedsNothing(t *testing.T) {
 	if !c.Dev || !c.Console || c.Auth.Mode != "none" || len(c.Routes) == 0 || !loopback(c.HTTP.Addr) || !loopback(c.Admin.Addr) {
 		t.Errorf("%+v", c)
 	}
-	if _, warnings, _ = Load(Options{Dev: true, Environ: []string{"HTTP_ADDR=:8080"}}); len(warnings) != 1 {
-		t.Errorf("no warning about an open -dev: %v", warnings)
+}
+
+func TestLoad_DevListensOnThisMachineAlone(t *testing.T) {
+	for addr, ok := range map[string]bool{
+		"127.0.0.1:18085": true, "localhost:18085": true, "[::1]:18085": true, "127.0.0.1:0": true,
+		":18085": false, "0.0.0.0:18085": false, "[::]:18085": false, "192.0.2.7:18085": false, "edge.example:18085": false,
+		"127.0.0.2:18085": false, // the gateway would not answer to this name
+	} {
+		for _, variable := range []string{"HTTP_ADDR", "ADMIN_ADDR"} {
+			_, _, err := Load(Options{Dev: true, Environ: []string{variable + "=" + addr}})
+			if (err == nil) != ok {
+				t.Errorf("%s=%s: %v", variable, addr, err)
+			}
+			if !ok && (!strings.Contains(err.Error(), variable+"=127.0.0.1:18085") || len(err.(Errors)) != 1) {
+				t.Errorf("%s=%s: no remedy in\n%v", variable, addr, err)
+			}
+		}
+	}
+	_, _, err := Load(Options{Dev: true, Environ: []string{"HTTP_ADDR=:18085", "ADMIN_ADDR=:19095"}})
+	if list, _ := err.(Errors); len(list) != 2 {
+		t.Errorf("not both: %v", err)
+	}
+}
+
+func TestLoad_AWrongAuthModeHidesNoErrorOfTheRoutes(t *testing.T) {
+	file := "version: 1\nroutes:\n  - {name: a, path: /a, source: {type: core, subject: a}, auth: {required: true}}\n  - {name: b, path: /b, publish: {subject: b}}\n"
+	for _, mode := range []string{"nobody", ""} {
+		_, _, errs := load(t, file, "AUTH_MODE="+mode)
+		if len(errs) != 3 || errs[0].Variable != "AUTH_MODE" || errs[1].Line != 3 || errs[2].Line != 4 {
+			t.Errorf("AUTH_MODE=%s: %v", mode, errs)
+		}
+	}
+}
+
+func TestLoad_AnErrorOfTheEnvironmentHidesNoEmptyFile(t *testing.T) {
+	for _, file := range []string{"", "version: 1\nroutes: []"} {
+		_, _, errs := load(t, file, "LOG_LEVEL=loud")
+		if len(errs) != 2 || errs[1].Message != "there are no routes in the file" {
+			t.Errorf("%q: %v", file, errs)
+		}
+	}
+}
+
+func TestLoad_EveryExampleIsGoodWithoutDev(t *testing.T) {
+	list, err := filepath.Glob("../../examples/*/routes.yaml")
+	if err != nil || len(list) < 4 {
+		t.Fatal(err, list)
+	}
+	for _, file := range list {
+		c, warnings, err := Load(Options{Environ: []string{"AUTH_MODE=none", "ROUTES_FILE=" + file}})
+		if err != nil || len(warnings) > 0 || len(c.Routes) == 0 {
+			t.Errorf("%s: %v %v", file, err, warnings)
+		}
 	}
 }
 

@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 // mask stands for a secret wherever one would be printed.
@@ -15,16 +19,19 @@ const mask = "***"
 // with a slash or a comma breaks the URL, and must not be seen for that.
 func maskURLs(text string) string {
 	parts := strings.Split(text, ",")
-	for i, part := range parts {
+	torn := false // what follows may be the end of a password, so this may be its beginning
+	for i := len(parts) - 1; i >= 0; i-- {
 		scheme := ""
-		if n := strings.Index(part, "://"); n >= 0 {
-			scheme = part[:n+3]
+		if n := strings.Index(parts[i], "://"); n >= 0 {
+			scheme = parts[i][:n+3]
 		}
-		if n := strings.LastIndex(part, "@"); n >= 0 {
-			parts[i] = scheme + mask + part[n:]
-		} else if i+1 < len(parts) && strings.Contains(parts[i+1], "@") && !strings.Contains(parts[i+1], "://") {
-			parts[i] = scheme + mask // perhaps the beginning of a password
+		n := strings.LastIndex(parts[i], "@")
+		if n >= 0 {
+			parts[i] = scheme + mask + parts[i][n:]
+		} else if torn {
+			parts[i] = scheme + mask
 		}
+		torn = (torn || n >= 0) && scheme == ""
 	}
 	return strings.Join(parts, ",")
 }
@@ -66,10 +73,24 @@ func readSecret(file string, read func(string) ([]byte, error)) (string, error) 
 	return text, nil
 }
 
-// unreadable is the problem of a file that cannot be read. A value that does not look like a path is not shown: it may be the
-// secret itself, given to the variable that wants a path.
+// shownFile is the value of a variable that names a file, as messages may have it. A path is no secret; but the secret itself may
+// have been given to the variable that wants its path, so what does not look like a path is not shown.
+func shownFile(variable, value string) string {
+	i := slices.IndexFunc(fields(), func(f field) bool { return f.name == variable })
+	secret := i >= 0 && fields()[i].secretFile
+	if strings.ContainsFunc(value, unicode.IsControl) || strings.Contains(value, "-----BEGIN") || secret && !pathLike.MatchString(value) {
+		return mask
+	}
+	return value
+}
+
+// pathLike is a path that says so by its beginning, by its extension, or by directories with plain names.
+var pathLike = regexp.MustCompile(`^(?:(?:/|\.{1,2}/|[A-Za-z]:[/\\])[\w./\\ -]*|(?:[\w.-]+/)*[\w.-]+\.(?:creds|nk|seed|jwt|txt|token|pass|password|secret|key|pem)|` +
+	`(?:[a-z][a-z0-9_.-]*/)+[a-z][a-z0-9_.-]*)$`)
+
+// unreadable is the problem of a file that cannot be read.
 func unreadable(variable, file string, err error) Problem {
-	p := Problem{Variable: variable, Value: file, Expected: "the path of a file that this process may read"}
+	p := Problem{Variable: variable, Value: shownFile(variable, file), Expected: "the path of a file that this process may read"}
 	var path *fs.PathError
 	if errors.As(err, &path) {
 		err = path.Err
@@ -83,9 +104,10 @@ func unreadable(variable, file string, err error) Problem {
 	case errors.Is(err, fs.ErrPermission):
 		p.Hint = "headgate's image runs as user 65532: set the volume's defaultMode to 0440 and fsGroup to 65532"
 	}
-	if !strings.HasPrefix(file, "/") && !strings.HasPrefix(file, ".") {
-		p.Value = mask
-		p.Hint = "the value is not shown, because it is no absolute path and may be a secret; start a path with / or ./"
+	if p.Value == mask {
+		p.Hint = "the value is not shown, because it may be a secret itself, and the variable takes the path of a file; start a path with / or ./"
+	} else if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(file) {
+		p.Hint = "the path is relative, so it begins at the working directory of the process"
 	}
 	return p
 }

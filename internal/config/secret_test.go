@@ -71,7 +71,17 @@ func TestSecrets_NeverAppearInErrorsOrOutput(t *testing.T) {
 		{"NATS_URL=nats://user:" + word + "%zz@a:4222"},
 		{"NATS_URL=nats://user:" + word + "/slash@a:4222"},
 		{"NATS_URL=nats://user:" + word + ",comma@a:4222"},
+		{"NATS_URL=nats://user:" + word + ",two,commas@a:4222"},
+		{"NATS_URL=nats://user:1/" + word + "@a:4222"},
+		{"NATS_URL=nats://user:" + word + "#@a:4222"},
+		{"NATS_URL=nats://user:" + word + " @a:4222"},
 		{"NATS_CREDS_FILE=" + word},
+		{"NATS_PASSWORD_FILE=/" + word + "+x=", "NATS_USER=u"},
+		{"NATS_PASSWORD_FILE=Ab/" + word, "NATS_USER=u"},
+		{"NATS_NKEY_FILE=" + word},
+		{"NATS_CREDS_FILE=-----BEGIN NATS USER JWT-----\n" + word},
+		{"HTTP_TLS_KEY_FILE=-----BEGIN PRIVATE KEY-----\n" + word},
+		{"NATS_TLS_KEY_FILE=-----BEGIN PRIVATE KEY----- " + word},
 	} {
 		c, warnings, err := Load(Options{Environ: append(env, "AUTH_MODE=none", "SUBJECTS_ALLOW=a"), ReadFile: denied})
 		var b strings.Builder
@@ -88,6 +98,20 @@ func TestSecrets_NeverAppearInErrorsOrOutput(t *testing.T) {
 		}
 		if strings.Contains(b.String(), word) {
 			t.Errorf("%v shows the secret:\n%s", env, b.String())
+		}
+	}
+}
+
+func TestSecrets_PathsOfFilesAreShown(t *testing.T) {
+	for _, env := range []string{
+		"ROUTES_FILE=cfg/missing.yaml", "ROUTES_FILE=missing", "HTTP_TLS_CERT_FILE=tls.crt", "HTTP_TLS_KEY_FILE=TLS/key", "NATS_TLS_CA_FILE=ca",
+		"NATS_CREDS_FILE=headgate.creds", "NATS_CREDS_FILE=Secrets/headgate.creds", "NATS_NKEY_FILE=./nkey", "NATS_NKEY_FILE=/run/secrets/..data/nkey",
+		"NATS_TOKEN_FILE=secrets/token", "NATS_TOKEN_FILE=/run/secrets/token", "NATS_TOKEN_FILE=C:\\secrets\\token",
+	} {
+		_, _, err := Load(Options{Environ: []string{"AUTH_MODE=none", "SUBJECTS_ALLOW=a", env}, ReadFile: files(nil)})
+		variable, path, _ := strings.Cut(env, "=")
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%s=%q: cannot be read", variable, path)) {
+			t.Errorf("%s: %v", env, err)
 		}
 	}
 }
