@@ -2,13 +2,8 @@
 
 package delivery
 
-import "time"
-
-// poller only wakes: there are no sockets here.
-type poller struct {
-	bell  chan struct{}
-	timer *time.Timer
-}
+// poller has nothing to poll: there are no sockets here.
+type poller struct{ closed chan struct{} }
 
 type ready struct {
 	slot, gen     uint32
@@ -16,31 +11,15 @@ type ready struct {
 }
 
 func (p *poller) open() error {
-	p.bell = make(chan struct{}, 1)
-	p.timer = time.NewTimer(time.Hour)
+	p.closed = make(chan struct{})
 	return nil
 }
 
-func (p *poller) close() { p.timer.Stop() }
-
+func (p *poller) close()                             { close(p.closed) }
+func (p *poller) watch(func())                       { <-p.closed }
 func (p *poller) add(int32, uint32, uint32) error    { return errNoSockets }
 func (p *poller) modify(int32, uint32, uint32, bool) {}
 func (p *poller) remove(int32)                       {}
 func (p *poller) poll() int                          { return 0 }
-func (p *poller) event(int) (ready, bool)            { return ready{}, false }
-
-func (p *poller) wait(d time.Duration) int {
-	p.timer.Reset(d)
-	select {
-	case <-p.bell:
-	case <-p.timer.C:
-	}
-	return 0
-}
-
-func (p *poller) wake() {
-	select {
-	case p.bell <- struct{}{}:
-	default:
-	}
-}
+func (p *poller) polled(int)                         {}
+func (p *poller) event(int) ready                    { return ready{} }

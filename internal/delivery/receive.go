@@ -6,10 +6,7 @@ const maxReceived = 4 << 10
 // sockets works off n events of the poller.
 func (s *shard) sockets(n int) {
 	for k := range n {
-		ev, ok := s.poll.event(k)
-		if !ok {
-			continue
-		}
+		ev := s.poll.event(k)
 		sl := s.slots.at(ev.slot)
 		if sl.gen != ev.gen || sl.state == free {
 			continue
@@ -22,6 +19,7 @@ func (s *shard) sockets(n int) {
 			s.flush(ev.slot)
 		}
 	}
+	s.poll.polled(n)
 }
 
 // receive reads and drops what a client sends after its request, and says whether the client may stay.

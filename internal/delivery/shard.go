@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"runtime"
+	"sync"
 	"time"
 
 	"headgate/internal/cursor"
@@ -11,7 +12,8 @@ import (
 // shard is one goroutine and the clients it owns. Only this goroutine touches their sockets and anything below but the mailbox.
 type shard struct {
 	server *Server
-	mail   mailbox // anybody -> shard loop
+	mail   mailbox       // anybody -> shard loop
+	bell   chan struct{} // mailbox, watcher -> shard loop, while it is parked
 
 	// owned by the shard loop
 	poll     poller
@@ -48,18 +50,23 @@ type shard struct {
 }
 
 func newShard(s *Server) *shard {
-	sh := &shard{server: s, sides: map[uint32]*side{}}
+	sh := &shard{server: s, sides: map[uint32]*side{}, bell: make(chan struct{}, 1)}
 	sh.groups.byKey = map[string]*group{}
 	sh.slots.free = none
 	sh.wheel.init()
-	sh.mail.wake = sh.poll.wake
+	sh.mail.wake = sh.ring
 	sh.stats.metrics = s.metrics
 	return sh
 }
 
 // run is the shard loop.
 func (s *shard) run() {
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
 	defer s.poll.close()
+	watcher.Go(func() { s.poll.watch(s.ring) })
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for !s.finished() {
 		if s.step() {
 			runtime.Gosched()
@@ -67,14 +74,14 @@ func (s *shard) run() {
 		}
 		s.stats.publish()
 		s.mail.parked.Store(true)
-		if !s.mail.empty() {
-			s.mail.parked.Store(false)
-			continue
+		if s.mail.empty() {
+			timer.Reset(s.patience())
+			select {
+			case <-s.bell:
+			case <-timer.C:
+			}
 		}
-		n := s.poll.wait(s.patience())
 		s.mail.parked.Store(false)
-		s.readTime()
-		s.sockets(n)
 	}
 	s.abandon()
 	s.stats.publish()
@@ -93,6 +100,14 @@ func (s *shard) patience() time.Duration {
 		return min(d, time.Second)
 	}
 	return d
+}
+
+// ring wakes the shard, now or when it next parks. Anybody may call it.
+func (s *shard) ring() {
+	select {
+	case s.bell <- struct{}{}:
+	default:
+	}
 }
 
 // step does a slice of everything there is to do and says whether there was anything.
