@@ -47,15 +47,11 @@ func works(t *testing.T, cfg config.NATS, secrets ...string) {
 	r.stop()
 }
 
-// refused says that a bridge keeps trying and tells why, without the secrets.
-func refused(t *testing.T, cfg config.NATS, why string, secrets ...string) {
+// refused says that a bridge keeps trying and tells why and what to do, without the secrets.
+func refused(t *testing.T, cfg config.NATS, why, remedy string, secrets ...string) {
 	t.Helper()
 	r := startBridge(t, cfg, 0)
-	eventually(t, "the reason", func() bool { return strings.Contains(strings.ToLower(r.Health().Detail), why) })
-	eventually(t, "a line in the log", func() bool { return strings.Contains(r.log.String(), "cannot connect") })
-	if r.Health().Connected {
-		t.Fatal("connected")
-	}
+	tellsRefusal(t, r, why, remedy)
 	silent(t, r, secrets...)
 	r.stop()
 }
@@ -76,17 +72,23 @@ func TestAuth_UserAndPassword(t *testing.T) {
 	cfg.User, cfg.Password = "gate", secret
 	works(t, cfg, secret)
 	cfg.Password = wrong
-	refused(t, cfg, "authorization violation", wrong)
+	refused(t, cfg, "authorization violation", "compare NATS_USER and NATS_PASSWORD", wrong)
 	works(t, testNATS(strings.Replace(s.URL(), "nats://", "nats://gate:"+secret+"@", 1)), secret)
-	refused(t, testNATS(strings.Replace(s.URL(), "nats://", "nats://gate:"+wrong+"@", 1)), "authorization violation", wrong)
+	refused(t, testNATS(strings.Replace(s.URL(), "nats://", "nats://gate:"+wrong+"@", 1)), "authorization violation",
+		"compare the user, password or token in NATS_URL", wrong)
 }
 
 func TestAuth_Token(t *testing.T) {
-	const secret = "t0ken-of-gate"
+	const secret, wrong = "t0ken-of-gate", "an0ther-token"
 	s := startNATS(t, devnats.Options{Configure: func(o *server.Options) { o.Authorization = secret }})
 	cfg := testNATS(s.URL())
 	cfg.Token = secret
 	works(t, cfg, secret)
+	cfg.Token = wrong
+	refused(t, cfg, "authorization violation", "compare NATS_TOKEN", wrong)
+	works(t, testNATS(strings.Replace(s.URL(), "nats://", "nats://"+secret+"@", 1)), secret)
+	refused(t, testNATS(strings.Replace(s.URL(), "nats://", "nats://"+wrong+"@", 1)), "authorization violation",
+		"compare the user, password or token in NATS_URL", wrong)
 }
 
 func TestAuth_Nkey(t *testing.T) {
@@ -192,7 +194,11 @@ func TestNew_SaysWhatIsWrongWithTheConfiguration(t *testing.T) {
 	}{
 		{"no URL", func(n *config.NATS) { n.URL = "nats://" }, "NATS_URL"},
 		{"a password that breaks the URL", func(n *config.NATS) { n.URL = "nats://gate:" + secret + "@nats:4222" }, "NATS_URL: server 1"},
-		{"a path", func(n *config.NATS) { n.URL = "nats://a:4222,nats://gate:1/x@nats:4222" }, "server 2 of the list has a path"},
+		{"a path", func(n *config.NATS) { n.URL = "nats://a:4222,nats://nats:4222/t/pass" }, "server 2 of the list has a path"},
+		{"a password with a slash", func(n *config.NATS) { n.URL = "nats://a:4222,nats://gate:1/x@nats:4222" },
+			"server 2 of the list has an @ behind the host"},
+		{"a token with a #", func(n *config.NATS) { n.URL = "nats://gate#x@nats:4222" }, "server 1 of the list has an @ behind the host"},
+		{"a password with a comma", func(n *config.NATS) { n.URL = "nats://gate:12,s3cr@nats:4222" }, "may be the rest of a password"},
 		{"no creds file", func(n *config.NATS) { n.CredsFile = filepath.Join(dir, "absent") }, "NATS_CREDS_FILE"},
 		{"no nkey", func(n *config.NATS) { n.NkeyFile = garbage }, "NATS_NKEY_FILE"},
 		{"no CA", func(n *config.NATS) { n.TLSCAFile = garbage }, "NATS_TLS_CA_FILE"},

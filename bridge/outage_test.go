@@ -51,6 +51,21 @@ func TestStart_WithoutNATS_BecomesHealthyWhenItComes(t *testing.T) {
 	sink.waitFor(t, "x")
 }
 
+func TestOutage_TheLogSaysWhichServerAndWhy(t *testing.T) {
+	address := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	r := startBridge(t, testNATS("nats://us3r:s3cret@"+address), 0)
+	tellsRefusal(t, r, address+": connect: connection refused", "start NATS there, or correct host and port in NATS_URL")
+	if log := r.log.String(); !strings.Contains(log, "server="+address+" ") || strings.Contains(log, "no servers available") {
+		t.Fatal(log)
+	}
+	named := startBridge(t, testNATS("nats://us3r:s3cret@headgate-test.invalid:4222"), 0)
+	eventually(t, "the name", func() bool {
+		return strings.HasPrefix(named.Health().Detail, "data-0: headgate-test.invalid:4222: lookup ")
+	})
+	eventually(t, "what to do", func() bool { return strings.Contains(named.log.String(), "correct the host name in NATS_URL") })
+	silent(t, named, "us3r", "s3cret")
+}
+
 func TestRestart_1000StreamsGetOneGapEachAndGoOn(t *testing.T) {
 	s := startNATS(t, devnats.Options{})
 	cfg := testNATS(s.URL())

@@ -11,6 +11,8 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,7 +89,8 @@ func TestTLS(t *testing.T) {
 		works(t, with(plainTLS.URL(), func(n *config.NATS) { n.TLSCAFile = ca.file("ca.pem") }))
 	})
 	t.Run("an authority that is not known", func(t *testing.T) {
-		refused(t, with(plainTLS.URL(), func(*config.NATS) {}), "certificate")
+		refused(t, with(plainTLS.URL(), func(*config.NATS) {}), "certificate signed by unknown authority",
+			"set NATS_TLS_CA_FILE")
 	})
 	t.Run("a client certificate", func(t *testing.T) {
 		works(t, with(mutual.URL(), func(n *config.NATS) {
@@ -95,9 +98,53 @@ func TestTLS(t *testing.T) {
 		}))
 	})
 	t.Run("no client certificate", func(t *testing.T) {
-		refused(t, with(mutual.URL(), func(n *config.NATS) { n.TLSCAFile = ca.file("ca.pem") }), "")
+		refused(t, with(mutual.URL(), func(n *config.NATS) { n.TLSCAFile = ca.file("ca.pem") }), "tls", // it says why, or hangs up: it is a race
+			"set NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE")
 	})
 	t.Run("handshake first", func(t *testing.T) {
 		works(t, with(first.URL(), func(n *config.NATS) { n.TLSCAFile, n.TLSFirst = ca.file("ca.pem"), true }))
 	})
+	t.Run("a client certificate of a stranger", func(t *testing.T) {
+		cert, key := newAuthority(t).issue("stranger")
+		refused(t, with(mutual.URL(), func(n *config.NATS) {
+			n.TLSCAFile, n.TLSCertFile, n.TLSKeyFile = ca.file("ca.pem"), cert, key
+		}), "tls", "set NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE")
+	})
+	t.Run("a certificate for another name", func(t *testing.T) {
+		url := strings.Replace(plainTLS.URL(), "127.0.0.1", "localhost", 1)
+		r := startBridge(t, with(url, func(n *config.NATS) { n.TLSCAFile = ca.file("ca.pem") }), 0)
+		eventually(t, "what to do", func() bool {
+			return strings.Contains(r.log.String(), "name the server in NATS_URL as its certificate does")
+		})
+	})
+	t.Run("no handshake first on one side", func(t *testing.T) {
+		refused(t, with(first.URL(), func(n *config.NATS) { n.TLSCAFile = ca.file("ca.pem") }), "timeout", "NATS_TLS_FIRST=true")
+		refused(t, with(plainTLS.URL(), func(n *config.NATS) { n.TLSCAFile, n.TLSFirst = ca.file("ca.pem"), true }),
+			"does not look like a tls handshake", "NATS_TLS_FIRST=false")
+	})
+}
+
+// TestTLS_ACertificateThatIsNoLongerTrustedIsTold: nats.go calls nobody when a reconnect gets no further than the handshake.
+func TestTLS_ACertificateThatIsNoLongerTrustedIsTold(t *testing.T) {
+	trusted, stranger := newAuthority(t), newAuthority(t)
+	var issuer atomic.Pointer[authority]
+	issuer.Store(&trusted)
+	s := startNATS(t, devnats.Options{Configure: func(o *server.Options) {
+		cert, key := issuer.Load().issue("server")
+		o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{ok[tls.Certificate](t)(tls.LoadX509KeyPair(cert, key))}}
+		o.TLSTimeout = 5
+	}})
+	cfg := testNATS(s.URL())
+	cfg.TLSCAFile = trusted.file("ca.pem")
+	r := connectedBridge(t, cfg, 0)
+	issuer.Store(&stranger)
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	tellsRefusal(t, r, "certificate signed by unknown authority", "set NATS_TLS_CA_FILE")
+	issuer.Store(&trusted)
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the connection", func() bool { return r.Health().Connected })
 }

@@ -22,18 +22,23 @@ const (
 var violation = regexp.MustCompile(`(?i)permissions violation for (subscription|publish) to "([^"\s]+)"`)
 
 func (c *Conn) onUp(nc *nats.Conn) {
+	server := hostPort(nc.ConnectedUrl())
 	c.mu.Lock()
 	fresh := c.fresh
 	again := c.state.Ever
+	if server == "" {
+		server = c.dialed // it is gone already
+	}
 	c.fresh, c.nc = false, nc
 	c.state = State{Connected: true, Since: time.Now(), Ever: true}
 	c.failed.reset()
+	c.dialFailed = nil
 	c.mu.Unlock()
 	c.metrics.connected.Set(1)
 	if again {
 		c.metrics.reconnects.Inc()
 	}
-	c.log.Info("connected to NATS", "server", nc.ConnectedUrlRedacted(), "again", again)
+	c.log.Info("connected to NATS", "server", c.redact.Text(server), "again", again)
 	if c.handlers.Up != nil {
 		c.handlers.Up(nc, fresh)
 	}
@@ -46,7 +51,7 @@ func (c *Conn) onDown(_ *nats.Conn, err error) {
 	c.mu.Unlock()
 	c.metrics.connected.Set(0)
 	if !leaving {
-		c.log.Warn("NATS connection lost", "cause", detail)
+		c.log.Warn("NATS connection lost; streams stay open, and headgate connects again", "cause", detail)
 	}
 	if c.handlers.Down != nil {
 		c.handlers.Down()
@@ -64,15 +69,45 @@ func (c *Conn) setDown(err error) {
 	}
 }
 
-// onFailed hears of every attempt to connect that failed.
+// onFailed hears of servers that cannot be dialled, and of what became of the first round over all servers.
 func (c *Conn) onFailed(_ *nats.Conn, err error) {
 	c.mu.Lock()
-	c.setDown(err)
-	detail := c.state.Detail
-	n, say := c.failed.allow(time.Now())
+	if errors.Is(err, nats.ErrNoServers) && c.dialFailed != nil {
+		err = c.dialFailed // which is why there is none
+	}
+	c.mu.Unlock()
+	server := c.servers
+	if dial := (*dialError)(nil); errors.As(err, &dial) {
+		server = dial.server
+	}
+	c.fail(server, err)
+}
+
+// delay is asked by nats.go how long to wait after each round over the servers. That is also the only place where it lets us hear
+// that a server was reached, but did not become ours: for TLS, for credentials, or since it does not answer.
+func (c *Conn) delay(int) time.Duration {
+	c.mu.Lock()
+	nc, server := c.trying, c.dialed
+	c.mu.Unlock()
+	if nc != nil {
+		if err := nc.LastError(); err != nil {
+			c.fail(server, err)
+		}
+	}
+	return c.cfg.ReconnectWait + rand.N(c.cfg.ReconnectJitter+1)
+}
+
+// fail tells of an attempt to connect that failed.
+func (c *Conn) fail(server string, err error) {
+	server, cause := c.redact.Text(server), c.redact.Text(err.Error())
+	c.mu.Lock()
+	c.setDown(nil)
+	c.state.Detail = named(server, cause)
+	n, say := c.failed.allow(time.Now(), c.state.Detail)
 	c.mu.Unlock()
 	if say {
-		c.log.Warn("cannot connect to NATS; trying on", "cause", detail, "attempts", n)
+		c.log.Warn("cannot connect to NATS; headgate keeps trying", "server", server, "cause", cause, "attempts", n,
+			"remedy", c.redact.Text(remedy(err, c.cfg)))
 	}
 }
 
@@ -91,15 +126,16 @@ func (c *Conn) onClosed(*nats.Conn) {
 // it pays to stay to the end.
 func (c *Conn) onLameDuck(nc *nats.Conn) {
 	others := len(nc.Servers()) > 1
-	c.log.Info("the NATS server is about to stop", "others", others)
 	if !others {
+		c.log.Info("the NATS server is about to stop; headgate knows no other, so it stays, and connects again afterwards")
 		return
 	}
+	c.log.Info("the NATS server is about to stop; headgate moves to another", "within", lameDuckWait)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.duck = time.AfterFunc(rand.N(lameDuckWait), func() {
 		if err := nc.ForceReconnect(); err != nil && !nc.IsClosed() {
-			c.log.Warn("cannot leave the NATS server early", "cause", c.redact.Text(err.Error()))
+			c.log.Warn("cannot leave the NATS server early; headgate stays until it stops, and connects again afterwards", "cause", c.redact.Text(err.Error()))
 		}
 	})
 }
@@ -152,9 +188,11 @@ func (c *Conn) otherError(err error) {
 	text := c.redact.Text(err.Error())
 	c.mu.Lock()
 	c.state.Detail = text
-	n, say := c.errored.allow(time.Now())
+	connected := c.state.Connected
+	n, say := c.errored.allow(time.Now(), text)
 	c.mu.Unlock()
-	if say {
-		c.log.Warn("NATS reports an error", "error", text, "errors", n)
+	if say && connected { // else the attempt to connect has failed, and delay tells so
+		c.log.Warn("NATS reports an error; headgate goes on, and connects again if this was the end of the connection",
+			"cause", text, "errors", n, "remedy", c.redact.Text(remedy(err, c.cfg)))
 	}
 }

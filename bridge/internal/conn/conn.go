@@ -20,6 +20,7 @@ const (
 	lameDuckWait = 5 * time.Second        // a server that is about to stop is left within this time, at random
 	closeWait    = 5 * time.Second        // how long nats.go may take to end its goroutines
 	catchUpWait  = 100 * time.Millisecond // how long Flush waits for the asynchronous errors that came before its answer
+	quietWait    = 50 * time.Millisecond  // the same for errors that cannot be told apart: after the last of them
 )
 
 // Handlers are told what happens to a connection. Dial is called where it happens, the others later and in order, by a goroutine of
@@ -44,17 +45,19 @@ type Handlers struct {
 type Conn struct {
 	// fixed after New
 	role     string
-	url      string
+	cfg      config.NATS
+	servers  string // of NATS_URL, without secrets
 	opts     []nats.Option
 	handlers Handlers
 	log      *slog.Logger
-	redact   Redactor
+	redact   *Redactor
 	metrics  *metrics
 
 	dials atomic.Uint64 // attempts to connect
 
 	mu      sync.Mutex
 	nc      *nats.Conn // the last that was connected
+	trying  *nats.Conn // the present one, connected or not; nil until nats.Connect has returned it
 	state   State
 	closed  chan struct{} // of the present nats.Conn; closed by its last callback
 	fresh   bool          // the next Up is the first of its nats.Conn
@@ -64,6 +67,9 @@ type Conn struct {
 	leaving bool // we close it ourselves
 	failed  throttle
 	errored throttle
+
+	dialed     string     // the server that was dialled last
+	dialFailed *dialError // the last, since there was a connection
 }
 
 // State is the state of a connection.
@@ -76,11 +82,15 @@ type State struct {
 
 // New makes a connection that Run connects. opts are those of Options.
 func New(cfg config.NATS, role string, opts []nats.Option, h Handlers, log *slog.Logger, m *Metrics) *Conn {
-	c := &Conn{role: role, url: cfg.URL, handlers: h, log: log.With("connection", role), redact: NewRedactor(cfg),
+	c := &Conn{role: role, cfg: cfg, handlers: h, log: log.With("connection", role), redact: NewRedactor(cfg),
 		metrics: m.role(role), state: State{Since: time.Now(), Detail: "not connected yet"}}
+	c.servers = c.redact.Text(hostPorts(cfg.URL))
 	c.opts = append(append([]nats.Option{}, opts...),
 		nats.Name(cfg.Name+" "+role),
 		nats.SetCustomDialer(dialer{c}),
+		nats.SkipHostLookup(), // the dialer does it
+		nats.CustomReconnectDelay(c.delay),
+		c.learn,
 		nats.ConnectHandler(c.onUp),
 		nats.ReconnectHandler(c.onUp),
 		nats.DisconnectErrHandler(c.onDown),
@@ -102,23 +112,53 @@ func (c *Conn) State() State {
 	return c.state
 }
 
+// learn makes the redactor know what is sent to prove who we are, since a file may bring another secret at each connect.
+func (c *Conn) learn(o *nats.Options) error {
+	if ask := o.UserInfo; ask != nil {
+		o.UserInfo = func() (string, string) {
+			user, password := ask()
+			c.redact.Learn(password)
+			return user, password
+		}
+	}
+	if ask := o.TokenHandler; ask != nil {
+		o.TokenHandler = func() string {
+			token := ask()
+			c.redact.Learn(token)
+			return token
+		}
+	}
+	if ask := o.UserJWT; ask != nil {
+		o.UserJWT = func() (string, error) {
+			jwt, err := ask()
+			c.redact.Learn(jwt)
+			return jwt, err
+		}
+	}
+	return nil
+}
+
 // Run connects and stays connected until ctx ends. It returns when nats.go has ended everything it started.
 func (c *Conn) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		closed := make(chan struct{})
 		c.mu.Lock()
-		c.closed, c.fresh = closed, true
+		c.closed, c.fresh, c.trying = closed, true, nil
 		c.mu.Unlock()
-		nc, err := nats.Connect(c.url, c.opts...)
+		nc, err := nats.Connect(c.cfg.URL, c.opts...)
 		if err != nil {
 			c.onFailed(nil, err)
 		} else {
+			c.mu.Lock()
+			c.trying = nc
+			c.mu.Unlock()
 			select {
 			case <-ctx.Done():
 				c.close(nc, closed)
 				return nil
 			case <-closed:
-				c.log.Warn("nats.go closed the connection; connecting anew", "cause", c.State().Detail)
+				c.log.Warn("the NATS client gave its connection up; headgate makes a new one and subscribes again",
+					"cause", c.State().Detail, "within", 2*redialWait)
 			}
 		}
 		select {
@@ -140,7 +180,7 @@ func (c *Conn) close(nc *nats.Conn, closed <-chan struct{}) {
 	select {
 	case <-closed:
 	case <-time.After(closeWait):
-		c.log.Error("the NATS connection did not close in time", "after", closeWait)
+		c.log.Error("the NATS connection did not close in time; headgate stops without it", "after", closeWait)
 	}
 }
 
@@ -157,34 +197,45 @@ func (c *Conn) Flush(nc *nats.Conn, timeout time.Duration) error {
 	if err := nc.FlushTimeout(timeout); err != nil {
 		return c.redact.Err(err)
 	}
-	c.catchUp(nc)
+	c.catchUp(nc, timeout)
 	return nil
 }
 
 // catchUp waits until the handlers have been told the last error. The server answers a refused SUB or PUB before the PING behind
 // it, so nats.go has queued that error for its callback before Flush returns, but the callback runs on its own goroutine.
-func (c *Conn) catchUp(nc *nats.Conn) {
+//
+// All refusals for want of room are one and the same error value. When that is the last, nobody can say whether the one that the
+// handlers were told is this one or an earlier one, so the callbacks get time until they have been quiet for a while.
+func (c *Conn) catchUp(nc *nats.Conn, timeout time.Duration) {
 	last := nc.LastError()
 	if last == nil {
 		return
 	}
-	deadline := time.NewTimer(catchUpWait)
-	defer deadline.Stop()
-	for {
-		c.mu.Lock()
-		if c.handled == last {
-			c.mu.Unlock()
+	alike := last == nats.ErrMaxSubscriptionsExceeded
+	for end := time.Now().Add(timeout); time.Now().Before(end); {
+		told, another := c.told(last)
+		if told && !alike {
 			return
 		}
-		wait := make(chan struct{})
-		c.waiters = append(c.waiters, wait)
-		c.mu.Unlock()
+		patience := catchUpWait
+		if told {
+			patience = quietWait
+		}
 		select {
-		case <-wait:
-		case <-deadline.C:
+		case <-another:
+		case <-time.After(patience):
 			return
 		}
 	}
+}
+
+// told says whether the handlers have been told an error last, and gives a channel that is closed when they are told another.
+func (c *Conn) told(err error) (told bool, another <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait := make(chan struct{})
+	c.waiters = append(c.waiters, wait)
+	return c.handled == err, wait
 }
 
 // Redact takes secrets out of an error of nats.go.

@@ -5,9 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -16,15 +14,13 @@ import (
 
 func is(err, target error) bool { return errors.Is(err, target) }
 
-// Options turns the configuration into what nats.go needs, apart from the name and the callbacks, and reports every mistake that
+// Options turns the configuration into what nats.go needs, apart from the name, the delays and the callbacks, and reports every mistake that
 // can be seen without a server. It reads the files to find out, nats.go reads them again at each connect.
 func Options(cfg config.NATS) ([]nats.Option, error) {
-	errs := []error{checkURLs(cfg.URL)}
+	errs := []error{checkServers(cfg.URL)}
 	opts := []nats.Option{
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true), // NATS may start after us
-		nats.ReconnectWait(cfg.ReconnectWait),
-		nats.ReconnectJitter(cfg.ReconnectJitter, cfg.ReconnectJitter),
 		nats.PingInterval(cfg.PingInterval),
 		nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1),   // nothing is sent blindly later: a publish fails at once while NATS is away
@@ -45,27 +41,6 @@ func Options(cfg config.NATS) ([]nats.Option, error) {
 		return nil, NewRedactor(cfg).Err(err)
 	}
 	return opts, nil
-}
-
-func checkURLs(list string) error {
-	var errs []error
-	for n, u := range strings.Split(list, ",") {
-		u = strings.TrimSpace(u)
-		if !strings.Contains(u, "://") {
-			u = "nats://" + u
-		}
-		const expected = "expected for example nats://nats.example:4222, with %23, %2F and so on for special characters in user or password"
-		parsed, err := url.Parse(u)
-		switch {
-		case err != nil: // whose text may quote a part of the password
-			errs = append(errs, fmt.Errorf("NATS_URL: server %d of the list is not a URL; %s", n+1, expected))
-		case parsed.Hostname() == "":
-			errs = append(errs, fmt.Errorf("NATS_URL: server %d of the list has no host; %s", n+1, expected))
-		case strings.Trim(parsed.Path, "/") != "" && !strings.HasPrefix(parsed.Scheme, "ws"):
-			errs = append(errs, fmt.Errorf("NATS_URL: server %d of the list has a path; %s", n+1, expected))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func authOption(cfg config.NATS) (nats.Option, error) {
