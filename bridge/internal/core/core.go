@@ -56,6 +56,9 @@ func New(cfg Config) *Core {
 	for i := range min(max(cfg.NATS.DataConnections, 1), cursor.MaxEntries) {
 		c.conns = append(c.conns, newDataConn(c, cfg, i, cursor.MakeTag(incarnation, strconv.Itoa(i))))
 	}
+	for _, d := range c.conns {
+		d.budget.share = int64(cfg.NATS.RingBytes) / int64(len(c.conns))
+	}
 	c.register(cfg.Registerer)
 	return c
 }

@@ -41,23 +41,29 @@ type dataConn struct {
 	lost    uint64    // as topic.lost, for all topics: raised by each reconnect
 	idle    list.List // of idleSince, the longest idle first
 	ringed  []*topic  // those with something in their ring
+	budget  budget    // of the rings
 	pending []*topic  // to be subscribed and confirmed
 	deaf    map[*topic]*healing
+	healAt  time.Time // no deaf topic is to be tried earlier, but those that wait for room
+	room    room
 	dead    []*nats.Subscription // to be ended
 	refused []string             // subjects the server has refused since the last look
+	unnamed unnamed
 	up      upState
 	ringAge time.Duration // the shortest that a source asked for
 	swept   time.Time     // when the rings were last looked at
 	stopped bool
 
-	demuxState // owned by the demux loop
-	sessions   // where one session with a server ends and the next begins
+	demuxState        // owned by the demux loop
+	checked    uint64 // owned by the interest loop: the dial of the last session whose subscriptions it has seen confirmed or refused
+	sessions          // where one session with a server ends and the next begins
 
 	progress   atomic.Uint64          // everything up to here has been pushed
 	pushing    atomic.Pointer[Source] // the source whose sink is being pushed to
 	messages   atomic.Uint64
 	bytes      atomic.Uint64
 	dropped    atomic.Uint64
+	crowded    atomic.Uint64 // messages that left their ring because the budget was used up
 	notRelayed atomic.Uint64
 }
 
@@ -113,7 +119,12 @@ func (d *dataConn) onRefused(op conn.Op, subject string) {
 		return
 	}
 	d.mu.Lock()
-	d.refused = append(d.refused, subject)
+	if subject == "" {
+		d.unnamed.n++
+		d.unnamed.dial = d.conn.Dials()
+	} else {
+		d.refused = append(d.refused, subject)
+	}
 	d.mu.Unlock()
 	d.wakeInterest()
 }
@@ -212,7 +223,7 @@ func (d *dataConn) releaseLocked(t *topic) {
 	if t.refs > 0 || t.removed || t.wait != nil {
 		return
 	}
-	if t.deaf || d.stopped {
+	if t.deaf || d.stopped || len(d.room.waiting) > 0 {
 		d.remove(t)
 		return
 	}
@@ -226,7 +237,7 @@ func (d *dataConn) remove(t *topic) {
 		d.idle.Remove(t.idle)
 		t.idle = nil
 	}
-	t.clear()
+	t.clear(&d.budget)
 	d.unlist(t)
 	delete(d.topics, t.subject)
 	d.core.topics.Add(-1)
@@ -244,6 +255,7 @@ func (d *dataConn) end(t *topic) {
 	if t.sub != nil {
 		d.dead = append(d.dead, t.sub)
 		t.sub = nil
+		d.room.next = time.Time{} // there is room for another one
 		d.wakeInterest()
 	}
 }

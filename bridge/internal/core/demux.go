@@ -90,10 +90,7 @@ func (d *dataConn) relay(m *nats.Msg) {
 	}
 	d.seq++
 	it := &item{Message: encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: d.lastAt}, seq: d.seq}
-	t.push(it)
-	if t.items != nil && t.listed == 0 {
-		d.list(t)
-	}
+	d.keep(t, it, m.Size())
 	links := t.links
 	d.mu.Unlock()
 
@@ -145,6 +142,8 @@ func (d *dataConn) attend() {
 			d.sessionUp(s.dial)
 		case sigSlow:
 			d.overflowOf(s.sub)
+		case sigSuspect:
+			d.tellAll("NATS has refused subscriptions without saying which")
 		case sigRefused:
 			d.interestLost(s.topic)
 		case sigHealed:

@@ -117,7 +117,7 @@ func (d *dataConn) announce(t *topic, r gap.Reason) {
 	d.mu.Lock()
 	d.seq++
 	n := d.seq
-	t.raise(n)
+	t.raise(n, &d.budget)
 	links := t.links
 	d.mu.Unlock()
 	for _, l := range links {
@@ -140,15 +140,17 @@ func (d *dataConn) told(seq uint64) {
 	d.progress.Store(seq)
 }
 
-// reconnected tells every source with a topic on this connection, once for each of its names.
-func (d *dataConn) reconnected() {
+func (d *dataConn) reconnected() { d.tellAll("NATS was away") }
+
+// tellAll tells every source with a topic on this connection that messages may be missing, once for each of its names.
+func (d *dataConn) tellAll(cause string) {
 	d.mu.Lock()
 	d.seq++
 	n := d.seq
 	d.lost = n
 	var last []*link // one of each source
 	for _, t := range d.topics {
-		t.clear()
+		t.clear(&d.budget)
 		for _, l := range t.links {
 			if l.lead && !l.more {
 				last = append(last, l)
@@ -158,7 +160,7 @@ func (d *dataConn) reconnected() {
 	topics := len(d.topics)
 	d.mu.Unlock()
 	if len(last) > 0 {
-		d.log.Warn("messages may have been lost while NATS was away: told to all streams of this connection", "reason", gap.Reconnect,
+		d.log.Warn("messages may have been lost: told to all streams of this connection", "cause", cause, "reason", gap.Reconnect,
 			"topics", topics, "groups", len(last))
 	}
 	for _, l := range last {
@@ -210,6 +212,7 @@ type loss uint8
 const (
 	lossOverflow loss = iota
 	lossRefused
+	lossRoom
 	lossInvalid
 	lossTooLarge
 	lossKinds
@@ -218,7 +221,9 @@ const (
 var lossText = [lossKinds]string{
 	lossOverflow: "messages lost between NATS and headgate, which was too slow to take them: told with $gap; a larger NATS_PENDING_MSGS " +
 		"or more NATS_DATA_CONNECTIONS may help",
-	lossRefused:  "NATS refuses a subscription that it accepted before: told with $gap; trying again",
+	lossRefused: "NATS refuses a subscription that it accepted before: told with $gap; trying again",
+	lossRoom: "NATS refuses subscriptions because this connection has too many: told with $gap; asking again for as many as it takes; " +
+		"raise max_subscriptions of the server, or the limit of the account or user, or use more NATS_DATA_CONNECTIONS",
 	lossInvalid:  "messages whose payload is not JSON were replaced by $gap, because their route says data: json",
 	lossTooLarge: "messages above the route's max_event_bytes were replaced by $gap",
 }

@@ -26,6 +26,8 @@ type item struct {
 	encode.Message
 	seq     uint64
 	results atomic.Pointer[result]
+
+	inBudget // guarded by the mu of its dataConn
 }
 
 // result is a node of an item's list of frames.
@@ -43,20 +45,22 @@ func (r *ring) want(size int, age time.Duration) {
 	}
 }
 
-func (r *ring) push(it *item) {
+func (r *ring) push(it *item, b *budget) {
 	if r.size == 0 {
 		r.evicted = it.seq
 		return
 	}
 	r.items = append(r.items, it)
 	r.bytes += int32(len(it.Data))
+	b.add(it)
 	for len(r.items) > int(r.size) || r.bytes > ringBytes && len(r.items) > 1 {
-		r.evict()
+		r.evict(b)
 	}
 }
 
-func (r *ring) evict() {
+func (r *ring) evict(b *budget) {
 	it := r.items[0]
+	b.remove(it)
 	r.items[0] = nil
 	r.items = r.items[1:]
 	r.bytes -= int32(len(it.Data))
@@ -67,13 +71,18 @@ func (r *ring) evict() {
 }
 
 // expire throws away what arrived before a time.
-func (r *ring) expire(before int64) {
+func (r *ring) expire(before int64, b *budget) {
 	for len(r.items) > 0 && r.items[0].At < before {
-		r.evict()
+		r.evict(b)
 	}
 }
 
-func (r *ring) clear() { r.items, r.bytes = nil, 0 }
+func (r *ring) clear(b *budget) {
+	for _, it := range r.items {
+		b.remove(it)
+	}
+	r.items, r.bytes = nil, 0
+}
 
 // between is what the ring has in (from, to].
 func (r *ring) between(from, to uint64) []*item {

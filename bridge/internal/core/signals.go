@@ -12,6 +12,7 @@ type signalKind uint8
 const (
 	sigUp      signalKind = iota // all subscriptions are confirmed on the connection that was made by this dial
 	sigSlow                      // a subscription lost messages because the channel was full
+	sigSuspect                   // it has refused some of them, without saying which
 	sigRefused                   // the server has dropped a confirmed subscription
 	sigHealed                    // it has accepted it again; sub is the new one
 )

@@ -42,7 +42,7 @@ func (d *dataConn) sweepRings(from int, now time.Time) int {
 	end := min(from+sweepChunk, len(d.ringed))
 	for i := end - 1; i >= from; i-- {
 		t := d.ringed[i]
-		t.expire(now.Add(-t.age).UnixNano())
+		t.expire(now.Add(-t.age).UnixNano(), &d.budget)
 		if t.items == nil {
 			d.unlist(t)
 		}

@@ -74,7 +74,7 @@ func (t *topic) detach(l *link) {
 
 // raise says that whatever came up to seq may be incomplete. What the ring has of it is of no use any more, for a position before
 // it cannot be continued.
-func (t *topic) raise(seq uint64) {
+func (t *topic) raise(seq uint64, b *budget) {
 	t.lost = max(t.lost, seq)
-	t.ring.clear()
+	t.ring.clear(b)
 }
