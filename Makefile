@@ -23,6 +23,8 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	  if [ "$${CI:-}" = true ] || [ "$${HEADGATE_REQUIRE_E2E:-}" = 1 ]; then echo 'A C compiler is missing for the race detector.'; exit 1; fi; \
 	  echo 'race detector: not used, a C compiler is missing (apt-get install gcc libc6-dev)' >> $(HEADGATE_SKIPPED); fi
 	go test $(RACE) ./...
+	@# Ratios against the naive server, which the race detector would distort.
+	go test -count=1 ./bench
 	cd e2e && go test -count=1 -timeout 15m ./...
 	@if [ -s $(HEADGATE_SKIPPED) ]; then \
 	  printf '\n%s checks did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \

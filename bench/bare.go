@@ -34,7 +34,7 @@ type bare struct {
 	out []byte // frames of the round
 }
 
-const bareHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n"
+const bareHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
 
 func runBare(spec roleSpec, ready chan<- roleReady) error {
 	debug.SetGCPercent(-1)
@@ -189,7 +189,7 @@ func (b *bare) round(data []byte) {
 			break
 		}
 		frame := len(b.out)
-		b.out = appendChunk(b.out, rest[8:8+size])
+		b.out = appendEvent(b.out, rest[8:8+size])
 		rest = rest[8+size:]
 		switch {
 		case target != shared:
@@ -206,12 +206,11 @@ func (b *bare) round(data []byte) {
 	}
 }
 
-// appendChunk frames a payload: one event in one chunk (RFC 9112, section 7.1).
-func appendChunk(dst, payload []byte) []byte {
-	dst = strconv.AppendInt(dst, int64(len("data: ")+len(payload)+len("\n\n")), 16)
-	dst = append(dst, "\r\ndata: "...)
+// appendEvent frames a payload as one event. The body ends with the connection, as headgate's does.
+func appendEvent(dst, payload []byte) []byte {
+	dst = append(dst, "data: "...)
 	dst = append(dst, payload...)
-	return append(dst, "\n\n\r\n"...)
+	return append(dst, "\n\n"...)
 }
 
 func (b *bare) sendAll(data []byte) {

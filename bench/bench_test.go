@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 
 // Small sizes on a busy machine: only ratios, and only such as hold by a wide margin.
 func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
+	if raceDetector {
+		t.Skip("nothing is measured under the race detector, which slows the naive server; make test runs this once more without it")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	chosen, err := choose("memory,fanout,fanout-max,resume")
