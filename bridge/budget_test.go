@@ -71,6 +71,18 @@ func TestBudget_OldestMessagesOfAllTopicsGoFirst(t *testing.T) {
 			if int(out)+kept != topics*rounds || kept == 0 {
 				t.Fatalf("%d messages kept, %v thrown away", kept, out)
 			}
+
+			// What a lost connection makes worthless is not counted any more, and the room is there for what comes then.
+			if err := s.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "empty rings", func() bool { return r.metric("headgate_ring_bytes") == 0 })
+			eventually(t, "the connection", func() bool { return r.Health().Connected && nc.IsConnected() })
+			publish(t, nc, "t.0", "x")
+			eventually(t, "the message", func() bool { return r.metric("headgate_ring_bytes") > 0 })
+			if n := r.metric("headgate_ring_crowded_out_total"); n != out {
+				t.Fatalf("%v messages were thrown away for one", n-out)
+			}
 		})
 	}
 }

@@ -28,6 +28,7 @@ func TestModel_WhateverIsMissingIsNamedByAGap(t *testing.T) {
 	cfg := testNATS(s.URL())
 	cfg.DataConnections = 3
 	cfg.TopicLinger = 30 * time.Millisecond
+	cfg.RingBytes = 24 << 10 // less than the rings could hold
 	r := connectedBridge(t, cfg, 0)
 	w := &modelWorld{nc: publisherOf(t, s.URL()), counts: map[string]int{}}
 	for _, a := range []string{"a", "b", "c"} {

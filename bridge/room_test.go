@@ -236,6 +236,16 @@ func TestRoom_AccountLimitIsLoweredAndRaisedWhileConnected(t *testing.T) {
 		t.Fatalf("%d clients hear", n)
 	}
 	c.noSilentHole(t)
+
+	// There is room for one more: it goes to one of those who wait, and not to whoever comes first.
+	c.settled(t)
+	limit(6)
+	if _, err := r.Open(t.Context(), request("", "new")); !errors.Is(err, flow.ErrRefused) {
+		t.Fatalf("Open: %v", err)
+	}
+	if n := c.refused(); n > clients-6 {
+		t.Fatalf("%d topics are refused", n)
+	}
 	limit(-1)
 	eventually(t, "all of them", func() bool { return c.refused() == 0 })
 	if n := len(c.hearing(t)); n != clients {
