@@ -51,5 +51,6 @@ func (j *janitor) look() {
 	}
 	j.low = n
 	j.free()
+	j.free() // sync.Pools give up what they hold only at the second collection
 	j.log.Debug("gave memory back after a storm of connects", "streams", n)
 }

@@ -54,7 +54,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !canonical(r.URL) || r.Method == http.MethodConnect:
 		s.run(w, r, func(c *call) error { return s.dispatch(c, &endpoint{}) })
 	default:
-		s.mux.ServeHTTP(w, r)
+		l := &later{ResponseWriter: w}
+		s.mux.ServeHTTP(l, r)
+		if l.do != nil {
+			s.carry(l.do)
+		}
 	}
 }
 

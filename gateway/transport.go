@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -74,15 +75,47 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 	*taken, c.answered = true, true
 	c.w.WriteHeader(http.StatusOK)
 	s.opened(c)
-	returned := false
+	opened := served{tag: client.Tag, began: c.began, gone: c.r.Context().Done(), client: client, out: responseWriter{c.w, rc}}
+	if l, ok := c.w.(*later); ok {
+		l.do = &opened
+		return
+	}
+	s.carry(&opened)
+}
+
+// later is a ResponseWriter with what is to be done when the pipeline has returned. A stream stays with its handler for hours; without
+// the pipeline's frames below it, its goroutine gets by with half the stack.
+type later struct {
+	http.ResponseWriter
+	do *served
+}
+
+// Unwrap is for http.ResponseController.
+func (l *later) Unwrap() http.ResponseWriter { return l.ResponseWriter }
+
+// served is a stream that stays with its handler.
+type served struct {
+	tag    uint64
+	began  time.Time
+	gone   <-chan struct{}
+	client delivery.Client
+	out    responseWriter
+}
+
+// carry lets delivery write until the client is gone.
+func (s *Server) carry(o *served) {
 	defer func() {
 		// Delivery settles it by Ended, unless it panicked.
-		if !returned {
-			s.Ended(delivery.Ended{Tag: client.Tag, Reason: delivery.Internal, Duration: s.now().Sub(c.began)})
+		if p := recover(); p != nil {
+			s.metrics.panics.Inc()
+			s.log.Error("panic in a stream", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.Ended(delivery.Ended{Tag: o.tag, Reason: delivery.Internal, Duration: s.now().Sub(o.began)})
+			panic(http.ErrAbortHandler)
 		}
 	}()
-	s.delivery.Serve(c.r.Context().Done(), responseWriter{c.w, rc}, client)
-	returned = true
+	client := o.client
+	o.client = delivery.Client{} // nothing of it is needed for as long as the stream lasts
+	s.delivery.Serve(o.gone, o.out, client)
 }
 
 // responseWriter is what delivery sees of a ResponseWriter.
