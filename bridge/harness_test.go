@@ -290,7 +290,7 @@ func readAll(t testing.TB, src flow.Source, from, to cursor.Position, max int) (
 	for range 10000 {
 		var batch flow.Batch
 		calls := 0
-		src.Read(from, to, max, func(b flow.Batch) { batch = b; calls++ })
+		src.Read(flow.Ask{From: from, To: to, MaxBytes: max}, func(b flow.Batch) { batch = b; calls++ })
 		if calls != 1 || batch.Err != nil {
 			t.Fatalf("Read called done %d times, error %v", calls, batch.Err)
 		}

@@ -130,7 +130,7 @@ func TestRead_GivesPartsOfAboutTheSizeAskedFor(t *testing.T) {
 	to[0].Seq = sink.last().Seq
 	frame := sink.last().Frame.Len()
 	var part flow.Batch
-	src.Read(pos, to, 3*frame, func(b flow.Batch) { part = b })
+	src.Read(flow.Ask{From: pos, To: to, MaxBytes: 3 * frame}, func(b flow.Batch) { part = b })
 	if part.Done || len(part.Events) != 3 {
 		t.Fatalf("%d events, done %v", len(part.Events), part.Done)
 	}
@@ -138,7 +138,7 @@ func TestRead_GivesPartsOfAboutTheSizeAskedFor(t *testing.T) {
 		t.Fatalf("got %q", got)
 	}
 	src.Close()
-	src.Read(pos, to, 1, func(b flow.Batch) { part = b })
+	src.Read(flow.Ask{From: pos, To: to, MaxBytes: 1}, func(b flow.Batch) { part = b })
 	if part.Err == nil {
 		t.Fatal("a closed source reads")
 	}

@@ -19,7 +19,7 @@ type source struct {
 	closed bool
 }
 
-func (s *source) Read(_, _ cursor.Position, _ int, done func(flow.Batch)) {
+func (s *source) Read(_ flow.Ask, done func(flow.Batch)) {
 	done(flow.Batch{Done: true})
 }
 func (s *source) Progress(cursor.Position) {}

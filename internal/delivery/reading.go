@@ -1,7 +1,8 @@
 package delivery
 
 import (
-	"headgate/internal/cursor"
+	"slices"
+
 	"headgate/internal/flow"
 	"headgate/internal/sse"
 )
@@ -47,8 +48,8 @@ func (s *shard) pin(g *group, sl *slot, sd *side) {
 func (s *shard) ask(i uint32, sl *slot, r *readState, g *group) {
 	r.waiting = true
 	mail, gen := &s.mail, sl.gen
-	g.source.Read(append(cursor.Position(nil), r.from...), append(cursor.Position(nil), r.to...), readBytes,
-		func(b flow.Batch) { mail.put(op{kind: opRead, group: i, gen: gen, arg: b}) })
+	ask := flow.Ask{From: slices.Clone(r.from), To: slices.Clone(r.to), MaxBytes: readBytes, State: r.state}
+	g.source.Read(ask, func(b flow.Batch) { mail.put(op{kind: opRead, group: i, gen: gen, arg: b}) })
 }
 
 // read is the answer.

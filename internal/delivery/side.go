@@ -31,6 +31,7 @@ type side struct {
 type readState struct {
 	from    cursor.Position // behind what it has been given
 	to      cursor.Position // head of the log when it was pinned
+	state   any             // the source's notes
 	waiting bool            // for a batch
 	done    bool            // caught up with to
 }

@@ -83,7 +83,8 @@ func (s *source) Progress(p cursor.Position) {
 	p[0].Seq = max(p[0].Seq, s.topic.seq)
 }
 
-func (s *source) Read(from, to cursor.Position, maxBytes int, done func(flow.Batch)) {
+func (s *source) Read(ask flow.Ask, done func(flow.Batch)) {
+	from, to, maxBytes := ask.From, ask.To, ask.MaxBytes
 	s.topic.mu.Lock()
 	var b flow.Batch
 	b.Done = true

@@ -89,7 +89,9 @@ func (d *dataConn) relay(m *nats.Msg) {
 		return
 	}
 	d.seq++
-	it := &item{Message: encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: d.lastAt}, seq: d.seq}
+	it := &item{}
+	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: d.lastAt}
+	it.Seq = d.seq
 	d.keep(t, it, m.Size())
 	links := t.links
 	d.mu.Unlock()
@@ -100,7 +102,7 @@ func (d *dataConn) relay(m *nats.Msg) {
 		d.deliver(l, it)
 	}
 	d.pushing.Store(nil)
-	d.progress.Store(it.seq)
+	d.progress.Store(it.Seq)
 }
 
 // deliver pushes a message to one follower of its topic, or the gap that takes its place.
@@ -108,12 +110,12 @@ func (d *dataConn) deliver(l *link, it *item) {
 	if l.skips(it.Subject) {
 		return
 	}
-	r := it.frame(l.src.format, d)
+	r := d.frame(&it.Item, l.src.format)
 	f := r.Frame
 	if r.Refused {
 		f = d.core.gap(r.Reason, l.name)
 	}
-	d.push(l.src, flow.Event{Frame: f, Entry: int(l.entry), Seq: it.seq, At: it.At})
+	d.push(l.src, flow.Event{Frame: f, Entry: int(l.entry), Seq: it.Seq, At: it.At})
 }
 
 // push gives an event to a source's sink. The source says that it is closed before it waits for pushing to change, and pushing

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"headgate/bridge/internal/encode"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
 	"headgate/internal/sse"
@@ -195,8 +196,12 @@ func (d *dataConn) interestBack(t *topic, sub *nats.Subscription) {
 	d.announce(t, gap.Reconnect)
 }
 
-// encoded hears of every frame that was made.
-func (d *dataConn) encoded(it *item, r *result) {
+// frame is an item's in a format. What went wrong when it was made is noted then.
+func (d *dataConn) frame(it *encode.Item, f *encode.Format) *encode.Result {
+	r, fresh := it.Frame(f, d.idPrefix)
+	if !fresh {
+		return r
+	}
 	switch {
 	case r.Refused && r.Reason == gap.Invalid:
 		d.losses.note(lossInvalid, 1, it.Subject)
@@ -205,6 +210,7 @@ func (d *dataConn) encoded(it *item, r *result) {
 	case r.BadType:
 		d.core.badTypes.Inc()
 	}
+	return r
 }
 
 type loss uint8

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	"headgate/internal/cursor"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
 	"headgate/internal/sse"
@@ -21,7 +20,8 @@ type step struct {
 
 // Read implements flow.History from the rings, in memory: done is called before it returns. Where a ring does not reach back far
 // enough, the hole is an event in its place.
-func (s *Source) Read(from, to cursor.Position, maxBytes int, done func(flow.Batch)) {
+func (s *Source) Read(ask flow.Ask, done func(flow.Batch)) {
+	from, to := ask.From, ask.To
 	if s.closed.Load() || len(from) != len(s.conns) || len(to) != len(s.conns) {
 		done(flow.Batch{Err: flow.ErrClosed})
 		return
@@ -31,7 +31,7 @@ func (s *Source) Read(from, to cursor.Position, maxBytes int, done func(flow.Bat
 	for i := range s.conns {
 		steps = append(steps, s.stepsOf(i, from[i].Seq, to[i].Seq))
 	}
-	done(s.batch(steps, maxBytes))
+	done(s.batch(steps, ask.MaxBytes))
 }
 
 // batch merges what the connections have. It never ends right before a hole: of several with the same number only the last one
@@ -82,7 +82,7 @@ func (s *Source) stepsOf(entry int, from, to uint64) []step {
 		}
 		for _, it := range t.between(from, to) {
 			if !l.skips(it.Subject) {
-				steps = append(steps, step{link: l, seq: it.seq, it: it})
+				steps = append(steps, step{link: l, seq: it.Seq, it: it})
 			}
 		}
 	}
@@ -139,7 +139,7 @@ func (s *Source) frameOf(st step) *sse.Frame {
 	if st.it == nil {
 		return s.core.gap(st.reason, st.link.name)
 	}
-	r := st.it.frame(s.format, s.conns[st.link.entry])
+	r := s.conns[st.link.entry].frame(&st.it.Item, s.format)
 	if r.Refused {
 		return s.core.gap(r.Reason, st.link.name)
 	}

@@ -2,7 +2,6 @@ package core
 
 import (
 	"sort"
-	"sync/atomic"
 	"time"
 
 	"headgate/bridge/internal/encode"
@@ -21,20 +20,10 @@ type ring struct {
 	listed  int32 // place in dataConn.ringed + 1; 0 = not there
 }
 
-// item is a message with its arrival number, and its frames in the formats that were asked for so far.
+// item is a message with its arrival number.
 type item struct {
-	encode.Message
-	seq     uint64
-	results atomic.Pointer[result]
-
+	encode.Item
 	inBudget // guarded by the mu of its dataConn
-}
-
-// result is a node of an item's list of frames.
-type result struct {
-	encode.Result
-	format *encode.Format
-	next   *result
 }
 
 // want makes the ring at least as large as a source needs it.
@@ -47,7 +36,7 @@ func (r *ring) want(size int, age time.Duration) {
 
 func (r *ring) push(it *item, b *budget) {
 	if r.size == 0 {
-		r.evicted = it.seq
+		r.evicted = it.Seq
 		return
 	}
 	r.items = append(r.items, it)
@@ -64,7 +53,7 @@ func (r *ring) evict(b *budget) {
 	r.items[0] = nil
 	r.items = r.items[1:]
 	r.bytes -= int32(len(it.Data))
-	r.evicted = it.seq
+	r.evicted = it.Seq
 	if len(r.items) == 0 {
 		r.items = nil
 	}
@@ -86,30 +75,7 @@ func (r *ring) clear(b *budget) {
 
 // between is what the ring has in (from, to].
 func (r *ring) between(from, to uint64) []*item {
-	lo := sort.Search(len(r.items), func(i int) bool { return r.items[i].seq > from })
-	hi := lo + sort.Search(len(r.items)-lo, func(i int) bool { return r.items[lo+i].seq > to })
+	lo := sort.Search(len(r.items), func(i int) bool { return r.items[i].Seq > from })
+	hi := lo + sort.Search(len(r.items)-lo, func(i int) bool { return r.items[lo+i].Seq > to })
 	return r.items[lo:hi]
-}
-
-// frame is the item's frame in a format, made when first asked for. Any goroutine may ask.
-func (it *item) frame(f *encode.Format, d *dataConn) *result {
-	first := it.results.Load()
-	for r := first; r != nil; r = r.next {
-		if r.format == f {
-			return r
-		}
-	}
-	m := it.Message
-	if f.WantsID() {
-		m.ID = encode.ID(d.idPrefix, it.seq)
-	}
-	made := &result{Result: f.Encode(&m), format: f}
-	d.encoded(it, made)
-	for {
-		made.next = first
-		if it.results.CompareAndSwap(first, made) {
-			return made
-		}
-		first = it.results.Load()
-	}
 }
