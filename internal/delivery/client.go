@@ -32,6 +32,8 @@ type Client struct {
 	Ready    *sse.Frame      // $ready
 	Gaps     []*sse.Frame    // $gap blocks that follow $ready
 	From     cursor.Position // where to read from, cursor.Live in entries that start live; nil = live altogether
+	State    any             // the source's notes for the first Ask, with From
+	Bare     bool            // $ready and Gaps carry no id: a snapshot follows, and a client that is cut before its end must not be taken for one that has it
 	Lifetime time.Duration   // ends it with Lifetime; 0 = never
 }
 

@@ -35,12 +35,20 @@ func (s *shard) stop(i uint32, r Reason) {
 // sayEnd writes $end, with the last id once more where that is the group's, and the end of the response.
 func (s *shard) sayEnd(g *group, sl *slot, sd *side) {
 	var id []byte
-	if !sd.adrift && sl.told == g.headVersion() && g.log.unsent == nil {
+	if !sd.adrift && sl.next == g.log.seq { // it has been given everything that is sealed
 		id = append(id, g.id(s, g.head())...)
 	}
 	s.letGo(g, sd)
 	s.private(sd, endFrames[sd.end], id)
 	sd.last = true
+}
+
+// endGroup ends every member of a group, wherever it is: what it has not been given is no more to be had here.
+func (s *shard) endGroup(g *group, r Reason) {
+	// A copy, since an end takes members out.
+	for _, i := range append([]uint32(nil), g.members...) {
+		s.stop(i, r)
+	}
 }
 
 // end takes the client out at once: out of its group, off the wheel, the socket closed, the slot given back.

@@ -73,7 +73,9 @@ func (s *shard) check(c *checking) {
 		if g == nil {
 			continue
 		}
-		groups++
+		if !g.ended {
+			groups++
+		}
 		if len(g.members) == 0 {
 			broken("group %q has no members", g.key)
 		}

@@ -90,6 +90,9 @@ func (s *shard) took(g *group, sl *slot, sd *side, n int) {
 		}
 		sl.next, sl.told = e.seq+1, e.version
 		sl.events += uint64(e.events)
+		if e.end != None && sd.end == None {
+			sd.end, sd.by = e.end, s.now+int64(endGrace)
+		}
 		e.refs--
 		e.next.refs++
 		sd.entry, sd.sent = e.next, 0

@@ -25,9 +25,12 @@ type group struct {
 	round         round
 	lagging       int  // members with a side that holds an entry
 	dirty         bool // in one of the shard's queues
+	ended         bool // its last event has been appended; whoever comes now gets a group of his own
 
 	progressTick uint32 // when its source was last asked for its progress
 }
+
+var zeroTag cursor.Tag
 
 // groupSink is what a source pushes to: the way into the shard's mailbox.
 type groupSink struct {
@@ -73,32 +76,69 @@ func (t *groups) create(c *Client, mail *mailbox) *group {
 }
 
 func (t *groups) remove(g *group) {
-	delete(t.byKey, g.key)
+	t.retire(g)
 	t.table[g.index] = nil
 	t.gens[g.index]++
 	t.free = append(t.free, g.index)
 }
 
+// retire lets no more clients join the group.
+func (t *groups) retire(g *group) {
+	if t.byKey[g.key] == g {
+		delete(t.byKey, g.key)
+	}
+}
+
 // append puts an event into the log, or only moves the position.
 func (g *group) append(s *shard, e flow.Event) {
-	if e.Entry >= len(g.pos) {
+	if e.Entry >= len(g.pos) || g.ended {
 		return
 	}
-	if e.Frame != nil && !g.log.pending() {
-		g.sealed, g.sealedVersion = append(g.sealed[:0], g.pos...), g.version
+	if e.Frame != nil {
+		if !g.log.pending() {
+			g.sealed, g.sealedVersion = append(g.sealed[:0], g.pos...), g.version
+		}
+	} else if g.log.pending() && e.Tag != zeroTag {
+		g.log.seal(&s.buffers, s.now) // what is in the tail has been given ids of the incarnation before
+		s.markDirty(g)
 	}
-	if p := &g.pos[e.Entry]; e.Seq > p.Seq {
-		p.Seq = e.Seq
+	if move(&g.pos[e.Entry], e) {
 		g.version++
 	}
-	if e.Frame == nil {
-		return
+	if e.Frame != nil {
+		var id []byte
+		if !e.Bare {
+			id = g.id(s, g.pos)
+		}
+		t := g.log.append(&s.buffers, e.Frame, id, s.now, e.At, g.version)
+		if len(t.buf) >= entryLimit || e.End != flow.GoesOn {
+			g.log.seal(&s.buffers, s.now).end = endReason(e.End)
+		}
+		s.markDirty(g)
 	}
-	t := g.log.append(&s.buffers, e.Frame, g.id(s, g.pos), s.now, e.At, g.version)
-	if len(t.buf) >= entryLimit {
-		g.log.seal(&s.buffers, s.now)
+	if e.End != flow.GoesOn {
+		g.ended = true
+		s.groups.retire(g)
+		if e.Frame == nil {
+			s.endGroup(g, endReason(e.End))
+		}
 	}
-	s.markDirty(g)
+}
+
+// move moves an entry of a position to where an event says it is, and says whether that is somewhere else. It goes back only where the
+// source has begun again.
+func move(p *cursor.Entry, e flow.Event) bool {
+	if e.Tag != zeroTag {
+		to := cursor.Entry{Tag: e.Tag, Seq: e.Seq}
+		moved := *p != to
+		*p = to
+		return moved
+	}
+	if e.Seq > p.Seq {
+		p.Seq = e.Seq
+		return true
+	}
+	return false
 }
 
 // id is the text of a position in the shard's scratch buffer, empty when the group's blocks carry none.
@@ -132,7 +172,7 @@ func (g *group) idle() bool { return !g.log.pending() && g.log.unsent == nil }
 // advance moves the position of an idle group.
 func (g *group) advance(p cursor.Position) {
 	for i := range p {
-		if p[i].Seq > g.pos[i].Seq {
+		if p[i].Tag == g.pos[i].Tag && p[i].Seq > g.pos[i].Seq {
 			g.pos[i].Seq = p[i].Seq
 			g.version++
 		}

@@ -117,7 +117,9 @@ func (r *rig) handle(w http.ResponseWriter, req *http.Request) {
 	if r.key != nil {
 		c.Key = r.key(req)
 	}
-	if id := req.Header.Get("Last-Event-ID"); id != "" {
+	if id := req.Header.Get("Last-Event-ID"); id == snapshotWanted {
+		c.From, c.State, c.Bare = cursor.Position{{Tag: cursor.MakeTag("test")}}, snapshotWanted, true
+	} else if id != "" {
 		p, err := cursor.Parse(id)
 		if err != nil {
 			panic(err)

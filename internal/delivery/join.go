@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 
 	"headgate/internal/cursor"
@@ -12,19 +13,14 @@ type joining struct {
 	client Client
 	fd     int32
 	writer *writer
-
-	// Of a client that is held back:
-	since    int64           // when it first was; 0 = never
-	group    *group          // whose source was asked
-	progress cursor.Position // what the source had pushed by then
-	reads    uint64          // how often the mailbox had been read by then
+	hold   hold
 }
 
 // join takes a client in: its slot, its group, and its first bytes in one send: head, retry, $ready, $gap.
 func (s *shard) join(j *joining) {
 	c := &j.client
 	g := s.groups.byKey[c.Key]
-	if g != nil && s.ahead(g, j) && s.holdBack(g, j) {
+	if g != nil && s.ahead(g, c.From, &j.hold) && s.holdBack(g, j) {
 		return
 	}
 	if g == nil {
@@ -59,52 +55,6 @@ func (s *shard) join(j *joining) {
 	}
 }
 
-// ahead says whether a client has already been given, elsewhere, what this shard's group has not got to yet: a reconnect can be
-// quicker than a shard. If the group was now sent what it has, that client would get it twice.
-func (s *shard) ahead(g *group, j *joining) bool {
-	asked := j.client.From
-	if !beyond(asked, g.head()) {
-		return false
-	}
-	if j.group == g && s.reads > j.reads {
-		// What the source had pushed when it was asked is in the log by now: everything up to there is behind the head.
-		if g.log.pending() {
-			g.log.seal(&s.buffers, s.now)
-		}
-		g.advance(j.progress)
-	}
-	return beyond(asked, g.head())
-}
-
-func beyond(asked, head cursor.Position) bool {
-	for i := range min(len(asked), len(head)) {
-		if asked[i].Seq != cursor.Live && asked[i].Seq > head[i].Seq {
-			return true
-		}
-	}
-	return false
-}
-
-// holdPatience is how long a client waits at most for its shard to get where it has been. What it is ahead of has been pushed or is
-// being pushed, so this is a matter of milliseconds; a position that is never reached is lowered to the head.
-const holdPatience = time.Second
-
-// holdBack keeps the client waiting until the mailbox has been read once more, and says whether it may wait any longer.
-func (s *shard) holdBack(g *group, j *joining) bool {
-	if j.since == 0 {
-		j.since = s.now
-	}
-	if s.stopping || j.writer != nil && j.writer.left || s.now-j.since > int64(holdPatience) {
-		return false
-	}
-	j.group, j.reads = g, s.reads
-	j.progress = append(j.progress[:0], g.pos...)
-	g.source.Progress(j.progress)
-	s.held = append(s.held, j)
-	s.heldAt = s.now
-	return true
-}
-
 // start sends what every stream begins with, and begins to read if the client has a position.
 func (s *shard) start(i uint32, sl *slot, g *group, c *Client) {
 	at := g.head()
@@ -131,17 +81,18 @@ func (s *shard) start(i uint32, sl *slot, g *group, c *Client) {
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
 	if c.From != nil {
 		sl.state = reading
-		sd.read = &readState{from: at, to: append(cursor.Position(nil), g.head()...)}
+		sd.read = &readState{from: at, to: slices.Clone(g.head()), state: c.State, bare: c.Bare}
 	}
 	s.flush(i)
 }
 
-// from is where reading starts: the client's position, and the head where it starts live.
+// from is where reading starts: the client's position, and the head where it starts live. A position in another incarnation stays as it
+// is: the source says what that means.
 func from(asked, head cursor.Position) cursor.Position {
-	p := append(cursor.Position(nil), head...)
+	p := slices.Clone(head)
 	for i := range p {
-		if i < len(asked) && asked[i].Seq != cursor.Live && asked[i].Seq < p[i].Seq {
-			p[i].Seq = asked[i].Seq
+		if i < len(asked) && asked[i].Seq != cursor.Live && (asked[i].Tag != p[i].Tag || asked[i].Seq < p[i].Seq) {
+			p[i] = asked[i]
 		}
 	}
 	return p
@@ -152,7 +103,10 @@ func (s *shard) startBlock(g *group, c *Client, at cursor.Position) []byte {
 	buf := s.scratch[:0]
 	buf = append(buf, c.Head...)
 	buf = sse.AppendRetry(buf, c.Retry.Milliseconds())
-	id := g.id(s, at)
+	var id []byte
+	if !c.Bare {
+		id = g.id(s, at)
+	}
 	buf = c.Ready.AppendBlock(buf, id)
 	for _, gap := range c.Gaps {
 		buf = gap.AppendBlock(buf, id)

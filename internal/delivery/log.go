@@ -18,6 +18,7 @@ type entry struct {
 	version uint32 // of the position behind it
 	at      int64  // when it was begun, shard clock
 	arrived int64  // arrival of its first message, Unix ns; 0 unknown
+	end     Reason // None, or: whoever has been given it completely ends
 	refs    int
 	lent    bool // a ResponseWriter may still read bytes: never reuse buf
 	next    *entry

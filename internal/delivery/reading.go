@@ -24,6 +24,9 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 		s.ask(i, sl, r, g)
 		return false
 	}
+	if r.beyond() {
+		return s.readBeyond(i, sl, sd, g)
+	}
 	if sd.entry == nil {
 		// What followed the pinned head has been let go meanwhile: pin again, and read up to there.
 		s.pin(g, sl, sd)
@@ -32,15 +35,38 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 	}
 	sd.read = nil
 	sl.state = live
+	if r.bare {
+		sl.told-- // it knows the position of its snapshot; the next heartbeat tells it where it is
+		return true
+	}
 	s.private(sd, liveFrame, g.id(s, r.to))
 	return true
+}
+
+// readBeyond is readOn for a client that has been given more than was asked for, as snapshots do: it goes live where the group has got
+// as far.
+func (s *shard) readBeyond(i uint32, sl *slot, sd *side, g *group) bool {
+	s.unblock(i, sl, sd)
+	if s.ahead(g, sd.read.from, &sd.read.hold) && s.patient(g, &sd.read.hold) {
+		s.early = append(s.early, turn{i, sl.gen})
+		return false
+	}
+	s.letGo(g, sd)
+	s.pin(g, sl, sd)
+	s.ask(i, sl, sd.read, g)
+	return false
 }
 
 // pin makes the head of the log the place where this client will go live.
 func (s *shard) pin(g *group, sl *slot, sd *side) {
 	r := sd.read
-	r.done = false
+	r.done, r.begun = false, false
 	r.to = append(r.to[:0], g.head()...)
+	for i := range r.from {
+		if f, t := &r.from[i], r.to[i]; f.Tag == t.Tag && f.Seq > t.Seq {
+			f.Seq = t.Seq // it was not reached in time
+		}
+	}
 	sl.next, sl.told = g.log.seq, g.headVersion()
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
 }
@@ -49,7 +75,7 @@ func (s *shard) ask(i uint32, sl *slot, r *readState, g *group) {
 	r.waiting = true
 	mail, gen := &s.mail, sl.gen
 	ask := flow.Ask{From: slices.Clone(r.from), To: slices.Clone(r.to), MaxBytes: readBytes, State: r.state}
-	g.source.Read(ask, func(b flow.Batch) { mail.put(op{kind: opRead, group: i, gen: gen, arg: b}) })
+	g.source.Read(ask, func(b flow.Batch) { _ = mail.put(op{kind: opRead, group: i, gen: gen, arg: b}) })
 }
 
 // read is the answer.
@@ -61,31 +87,56 @@ func (s *shard) read(i uint32, b flow.Batch) {
 	}
 	g := s.groups.table[sl.group]
 	r := sd.read
-	r.waiting = false
+	r.waiting, r.state = false, b.State
 	if b.Err != nil {
 		s.stop(i, SourceLost)
 		return
 	}
 	buf := s.scratch[:0]
+	ends := None
 	for _, e := range b.Events {
-		if e.Entry < len(r.from) && e.Seq > r.from[e.Entry].Seq {
-			r.from[e.Entry].Seq = e.Seq
+		if ends != None || e.Entry >= len(r.from) {
+			break
 		}
-		if e.Frame != nil {
-			buf = e.Frame.AppendBlock(buf, g.id(s, r.from))
-			sl.events++
+		move(&r.from[e.Entry], e)
+		r.begun = r.begun || e.Tag != zeroTag
+		ends = endReason(e.End)
+		if e.Frame == nil {
+			continue
 		}
+		var id []byte
+		if !e.Bare {
+			id = g.id(s, r.from)
+		}
+		buf = e.Frame.AppendBlock(buf, id)
+		sl.events++
 	}
 	if len(b.Events) > 0 {
 		sd.private = append(sd.private, buf...)
 	}
 	s.scratch = buf
+	if ends != None {
+		s.stop(i, ends)
+		return
+	}
 	if b.Done {
-		r.done = true
-		copy(r.from, r.to)
+		r.finish()
 	}
 	s.flush(i)
 }
+
+// finish notes that everything up to the pinned head has been given, where the source did not go beyond it.
+func (r *readState) finish() {
+	r.done = true
+	for i := range r.from {
+		if f, t := &r.from[i], r.to[i]; !r.begun && f.Tag != t.Tag || f.Tag == t.Tag && f.Seq < t.Seq {
+			*f = t
+		}
+	}
+}
+
+// beyond says whether the client has been given more than the log has behind its pinned head.
+func (r *readState) beyond() bool { return !slices.Equal(r.from, r.to) }
 
 // private gives one client an event of its own.
 func (s *shard) private(sd *side, f *sse.Frame, id []byte) {

@@ -3,6 +3,7 @@ package delivery
 import (
 	"strconv"
 
+	"headgate/internal/flow"
 	"headgate/internal/sse"
 )
 
@@ -57,6 +58,17 @@ func Reasons() []Reason {
 		all = append(all, r)
 	}
 	return all
+}
+
+// endReason is how a source's end is called.
+func endReason(e flow.End) Reason {
+	switch e {
+	case flow.Done:
+		return Done
+	case flow.Lost:
+		return SourceLost
+	}
+	return None
 }
 
 var endFrames = func() (f [reasons]*sse.Frame) {

@@ -132,6 +132,9 @@ func (s *shard) offer(g *group, i uint32, e *entry) bool {
 		sl.next = e.seq + 1
 		sl.told = e.version
 		sl.events += uint64(e.events)
+		if e.end != None {
+			s.stop(i, e.end)
+		}
 		return true
 	}
 	if err != nil && !wouldBlock(err) {

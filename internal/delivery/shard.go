@@ -25,7 +25,8 @@ type shard struct {
 	small    []*group // groups with something to send
 	large    []*group
 	joins    []*joining
-	held     []*joining // ahead of their group, see holdBack
+	held     []*joining // ahead of their group, see hold.go
+	early    []turn     // the same, of reading clients
 	stats    stats
 	stopping bool
 	stopBy   int64
@@ -90,7 +91,7 @@ func (s *shard) run() {
 // patience is how long there is certainly nothing to do.
 func (s *shard) patience() time.Duration {
 	d := time.Duration(s.wheel.idle()) * tickLength
-	if len(s.held) > 0 {
+	if len(s.held)+len(s.early) > 0 {
 		return heldRetry
 	}
 	if s.stopping {
@@ -163,18 +164,6 @@ func (s *shard) readMail() bool {
 		s.inbox = nil // a burst is over; do not keep its room for ever
 	}
 	return worked
-}
-
-// heldRetry is how soon, when no mail comes.
-const heldRetry = 2 * time.Millisecond
-
-// retryHeld lets the clients that were held back try again when something has changed, or time has passed.
-func (s *shard) retryHeld(mail bool) {
-	if len(s.held) > 0 && (mail || s.now-s.heldAt > int64(heldRetry)) {
-		s.heldAt = s.now
-		s.joins = append(s.joins, s.held...)
-		s.held = nil
-	}
 }
 
 func (s *shard) handle(o *op) {

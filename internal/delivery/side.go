@@ -32,8 +32,11 @@ type readState struct {
 	from    cursor.Position // behind what it has been given
 	to      cursor.Position // head of the log when it was pinned
 	state   any             // the source's notes
+	hold    hold            // for a group that is behind from
 	waiting bool            // for a batch
 	done    bool            // caught up with to
+	begun   bool            // the source has said that it begins again, since the head was pinned
+	bare    bool            // began with a snapshot
 }
 
 // noteProgress looks how far the writer has got with what it is writing.

@@ -22,6 +22,8 @@ type topic struct {
 	slow   time.Duration // answers of Read come from another goroutine, this late
 	opened int
 	closed int
+
+	incarnation int
 }
 
 func newTopic() *topic {
@@ -36,12 +38,46 @@ func (p *topic) publish(data string) uint64 {
 	if data == "" {
 		data = strconv.FormatUint(p.seq, 10)
 	}
-	e := flow.Event{Frame: sse.NewFrame("", []byte(data)), Seq: p.seq, At: time.Now().UnixNano()}
+	p.push(flow.Event{Frame: sse.NewFrame("", []byte(data)), Seq: p.seq, At: time.Now().UnixNano()})
+	return p.seq
+}
+
+// push needs mu.
+func (p *topic) push(e flow.Event) {
 	p.log = append(p.log, e)
 	for _, s := range p.sinks {
 		s.Push(e)
 	}
-	return p.seq
+}
+
+// finish publishes the last event.
+func (p *topic) finish(data string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seq++
+	p.push(flow.Event{Frame: sse.NewFrame("", []byte(data)), Seq: p.seq, End: flow.Done})
+}
+
+// lose says that the source is gone.
+func (p *topic) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.sinks {
+		s.Push(flow.Event{Seq: p.seq, End: flow.Lost})
+	}
+}
+
+var resetFrame = sse.NewFrame("$gap", []byte(`{"reason":"reset"}`))
+
+// begin makes the topic another incarnation, without any event yet.
+func (p *topic) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.incarnation++
+	p.tag, p.seq, p.log = cursor.MakeTag("test", strconv.Itoa(p.incarnation)), 0, nil
+	for _, s := range p.sinks {
+		s.Push(flow.Event{Frame: resetFrame, Tag: p.tag})
+	}
 }
 
 // skip moves the position without an event, and tells nobody: Progress does.
@@ -65,6 +101,9 @@ func (p *topic) balance() int {
 	return p.opened - p.closed
 }
 
+// snapshotWanted is the State of a client that begins with a snapshot.
+const snapshotWanted = "snapshot"
+
 type source struct {
 	topic *topic
 	once  sync.Once
@@ -80,6 +119,9 @@ func (s *source) Attach(sink flow.Sink) cursor.Position {
 func (s *source) Progress(p cursor.Position) {
 	s.topic.mu.Lock()
 	defer s.topic.mu.Unlock()
+	if p[0].Tag != s.topic.tag {
+		p[0] = cursor.Entry{Tag: s.topic.tag, Seq: s.topic.seq}
+	}
 	p[0].Seq = max(p[0].Seq, s.topic.seq)
 }
 
@@ -89,6 +131,18 @@ func (s *source) Read(ask flow.Ask, done func(flow.Batch)) {
 	var b flow.Batch
 	b.Done = true
 	size := 0
+	switch {
+	case ask.State == snapshotWanted:
+		state := sse.NewFrame("state", []byte(strconv.FormatUint(s.topic.seq, 10)))
+		b.Events = []flow.Event{{Frame: state, Bare: true},
+			{Frame: sse.NewFrame("$snapshot", []byte(`{"count":1}`)), Tag: s.topic.tag, Seq: s.topic.seq}}
+		from = cursor.Position{{Seq: cursor.Live}}
+	case to[0].Tag != s.topic.tag:
+		from = cursor.Position{{Seq: cursor.Live}} // what follows is in the log
+	case from[0].Tag != s.topic.tag:
+		b.Events = []flow.Event{{Frame: resetFrame, Tag: s.topic.tag}}
+		from = cursor.Position{{Tag: s.topic.tag}}
+	}
 	for _, e := range s.topic.log {
 		if e.Seq <= from[0].Seq || e.Seq > to[0].Seq {
 			continue
