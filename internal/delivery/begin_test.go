@@ -201,9 +201,7 @@ func follow(t *testing.T, s *stream, id string, n int) string {
 		trail = append(trail, e.Type+" "+e.Data)
 		switch e.Type {
 		case "$ready", "$live", "state":
-		case "$gap":
-			next, known = 1, true
-		case "$snapshot":
+		case "$gap", "$snapshot":
 			p, err := cursor.Parse(e.ID)
 			if err != nil {
 				t.Fatal(err)
@@ -211,7 +209,7 @@ func follow(t *testing.T, s *stream, id string, n int) string {
 			next, known = p[0].Seq+1, true
 		default:
 			if !known || e.Data != strconv.FormatUint(next, 10) {
-				t.Fatalf("got %s, want %d; after %q: %v", e.Data, next, id, trail[max(0, len(trail)-12):])
+				t.Fatalf("got %s, want %d; after %q: %v", e.Data, next, id, trail[max(0, len(trail)-40):])
 			}
 			next++
 		}

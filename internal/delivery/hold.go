@@ -22,11 +22,11 @@ type hold struct {
 	since    int64           // when the client first was ahead; 0 = never
 	group    *group          // whose source was asked
 	progress cursor.Position // what the source had pushed by then
-	reads    uint64          // how often the mailbox had been read by then
+	reads    uint64          // how often the mailbox had been emptied by then
 }
 
 // ahead says whether a position is beyond the head of the group. What the source had pushed when it was asked is in the log by the
-// time the mailbox has been read once more, and everything up to there is behind the head.
+// time the mailbox has been emptied once more, and everything up to there is behind the head.
 func (s *shard) ahead(g *group, p cursor.Position, h *hold) bool {
 	if !s.beyond(g, p) {
 		return false

@@ -40,7 +40,7 @@ type shard struct {
 
 	// scratch
 	inbox       []op
-	reads       uint64 // how often the mailbox has been read
+	reads       uint64 // how often the mailbox has been emptied; what is pushed later is in the next reading
 	scratch     []byte
 	idText      []byte
 	gathered    [][]byte
@@ -152,12 +152,12 @@ func ticks(d time.Duration) uint32 { return uint32(d / tickLength) }
 
 func (s *shard) readMail() bool {
 	ops := s.mail.take(s.inbox)
+	s.reads++
 	for n := range ops {
 		s.handle(&ops[n])
 	}
 	worked := len(ops) > 0
 	clear(ops)
-	s.reads++
 	s.retryHeld(worked)
 	s.inbox = ops
 	if cap(ops) > fullOps/4 {

@@ -138,6 +138,9 @@ func (s *source) Read(ask flow.Ask, done func(flow.Batch)) {
 			{Frame: sse.NewFrame("$snapshot", []byte(`{"count":1}`)), Tag: s.topic.tag, Seq: s.topic.seq}}
 		from = cursor.Position{{Seq: cursor.Live}}
 	case to[0].Tag != s.topic.tag:
+		if from[0].Tag == to[0].Tag && from[0].Seq < to[0].Seq {
+			b.Events = []flow.Event{{Frame: resetFrame, Seq: to[0].Seq}} // what is asked for went with its incarnation
+		}
 		from = cursor.Position{{Seq: cursor.Live}} // what follows is in the log
 	case from[0].Tag != s.topic.tag:
 		b.Events = []flow.Event{{Frame: resetFrame, Tag: s.topic.tag}}
