@@ -135,3 +135,22 @@ func (p Position) Seq(tag Tag) (uint64, bool) {
 	}
 	return 0, false
 }
+
+// sourceLen is how many characters of a SourceTag name the source; the others name its incarnation.
+const sourceLen = 2
+
+// SourceTag is a tag that also tells another incarnation of the same source from a foreign one: its first two characters come
+// from the name of the source alone, the last four from both.
+//
+// Two sources look like one with a probability of 1/4096, and then a foreign position is called one of another incarnation; the client
+// is told of a gap either way. Two incarnations of one source have the same tag with a probability of 1/2^24 (two sources:
+// 1/2^36): a position of the old one would then be taken for one of the new one.
+func SourceTag(source, incarnation string) Tag {
+	t := MakeTag("incarnation", source, incarnation)
+	name := MakeTag("source", source)
+	copy(t[:sourceLen], name[:sourceLen])
+	return t
+}
+
+// SameSource says whether two SourceTags are, but for a collision, of the same source.
+func (t Tag) SameSource(other Tag) bool { return [sourceLen]byte(t[:]) == [sourceLen]byte(other[:]) }

@@ -164,3 +164,22 @@ func BenchmarkParse(b *testing.B) {
 		_, _ = Parse("1~abcdef.21i3v9")
 	}
 }
+
+func TestSourceTag_TellsIncarnationsFromForeignSources(t *testing.T) {
+	a, again, reborn, other := SourceTag("ORDERS", "1"), SourceTag("ORDERS", "1"), SourceTag("ORDERS", "2"), SourceTag("JOBS", "1")
+	if a != again || a == reborn || !a.SameSource(reborn) || a == other || a.SameSource(other) {
+		t.Fatalf("%s %s %s %s", a, again, reborn, other)
+	}
+	if p, err := Parse(Position{{a, 7}}.String()); err != nil || p[0].Tag != a {
+		t.Fatalf("%v, %v", p, err)
+	}
+	alike := 0
+	for i := range 4096 {
+		if a.SameSource(SourceTag("S"+strings.Repeat("x", i), "1")) {
+			alike++
+		}
+	}
+	if alike > 10 { // one is expected
+		t.Errorf("%d of 4096 sources look like ORDERS", alike)
+	}
+}

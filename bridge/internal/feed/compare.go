@@ -1,0 +1,141 @@
+package feed
+
+import (
+	"context"
+	"sort"
+	"time"
+
+	"headgate/bridge/internal/jsapi"
+	"headgate/internal/gap"
+)
+
+const (
+	recheckWait = 300 * time.Millisecond // a leader that was just elected may not have everything yet
+	prefillAsks = 48                     // requests to find where the tail begins
+)
+
+// compare judges what the leader says against what we have, in the order of nats.md 2.5, and tells of holes.
+func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
+	same := f.Inc != nil && f.Inc.Created.Equal(info.Created)
+	if same && info.LastSeq < f.Cursor {
+		timer := time.NewTimer(recheckWait)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return resetUnanswered
+		case <-timer.C:
+		}
+		var err error
+		if info, err = f.info(ctx, s); err != nil {
+			return f.failed(ctx, s.nc, err)
+		}
+		same = f.Inc.Created.Equal(info.Created)
+	}
+	if same {
+		f.explain(info) // what was not explained yet
+	}
+	switch {
+	case f.Inc == nil:
+		first, err := f.start(ctx, s, info)
+		if err != nil {
+			return f.failed(ctx, s.nc, err)
+		}
+		f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
+		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.cfg.Filters)
+	case !same:
+		f.tooLarge = false
+		// Everything that the new one has is pushed: a connected client misses nothing of it.
+		f.restart(Hole{Reason: gap.Reset, Silent: f.goneTold}, info, max(info.FirstSeq, 1)-1)
+	case info.LastSeq < f.Cursor:
+		f.restart(Hole{Reason: gap.Rewound}, info, info.LastSeq)
+	case info.FirstSeq > f.Cursor+1:
+		f.expired(info)
+	}
+	if f.cfg.Table && f.goneTold && f.owed == nil {
+		f.owed = &Hole{Reason: gap.Reset, Silent: true} // its values are to be told again
+	}
+	f.refresh(info)
+	if f.reload && !f.tooLarge {
+		f.load = &load{}
+	} else if f.owed != nil {
+		h := *f.owed
+		f.owed = nil
+		f.announce(h, func() {})
+	}
+	return goesOn
+}
+
+// restart makes the feed begin behind a position, in another incarnation or in what is left of this one. A table's followers are told
+// when it has been loaded.
+func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
+	f.epoch++
+	inc := incarnation(f.cfg.Stream, info, f.epoch)
+	f.target, f.removed, f.reload = target{}, removed{}, f.cfg.Table
+	change := func() {
+		f.Inc, f.Cursor, f.caughtUp = inc, position, false
+		f.table = nil
+		f.tail.clear(position)
+	}
+	if f.cfg.Table {
+		if f.owed == nil || f.owed.Silent {
+			f.owed = &h
+		}
+		f.mu.Lock()
+		change()
+		f.tell()
+		f.mu.Unlock()
+		f.progress.begin(inc)
+		return
+	}
+	f.announce(h, change)
+}
+
+// expired: retention has overtaken us while we were away.
+func (f *Feed) expired(info jsapi.Info) {
+	if f.cfg.Table && !f.tooLarge {
+		f.reload = true // what is left is compared with what we had
+		return
+	}
+	from, to := f.Cursor+1, info.FirstSeq-1
+	f.announce(Hole{Reason: gap.Expired, Certain: f.cfg.Filters == nil, From: from, To: to}, func() {
+		f.Cursor = to
+		f.tail.raise(to)
+	})
+}
+
+// refresh takes the facts that may change within an incarnation.
+func (f *Feed) refresh(info jsapi.Info) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.First, f.Last = info.FirstSeq, info.LastSeq
+	if f.Inc.Direct != info.Config.AllowDirect {
+		f.Inc = incarnation(f.cfg.Stream, info, f.epoch)
+	}
+}
+
+// start is the sequence that the tail begins with.
+func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, error) {
+	end := info.LastSeq + 1
+	if f.cfg.PrefillAge <= 0 || f.cfg.Table || info.Messages == 0 {
+		return end, nil
+	}
+	first := max(info.FirstSeq, 1)
+	if fit := uint64(max(f.cfg.Share, 0)) / (2*info.Bytes/info.Messages + itemCost); fit < end-first {
+		first = end - fit
+	}
+	// Sequences are nearly in the order of time, which is good enough to say where to begin.
+	cutoff := time.Now().Add(-f.cfg.PrefillAge)
+	var err error
+	asks := 0
+	n := sort.Search(int(end-first), func(i int) bool {
+		if asks++; err != nil || asks > prefillAsks {
+			return true
+		}
+		m, e := f.next(ctx, s, everything[0], first+uint64(i))
+		if e != nil && !isNoMessage(e) {
+			err = e
+		}
+		return e != nil || m.Time.After(cutoff)
+	})
+	return first + uint64(n), err
+}

@@ -1,0 +1,193 @@
+// Package feed reads a stream once for everybody: one consumer per stream and replica, the last messages in memory, and every message
+// pushed to those who follow its subject. What a reset, an outage or a purge took away becomes a hole that its followers are told of.
+//
+// A feed does not know clients: bridge/internal/stream makes their sources of it, and bridge/internal/history reads what is older
+// than its tail.
+package feed
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headgate/bridge/internal/jsapi"
+	"headgate/internal/subject"
+)
+
+// Config is what a Feed needs.
+type Config struct {
+	API     jsapi.API
+	Stream  string
+	Filters []string // the subjects to read, none covered by another; nil = all of the stream
+
+	// Table makes the feed keep the last message of every subject, as a bucket needs it.
+	Table bool
+	// Gone says whether a message with this header leaves its subject without a value. nil = none does.
+	Gone func(header map[string][]string) bool
+
+	Share       int64         // bytes of memory for what is kept, tail and table together
+	PrefillAge  time.Duration // how far back the tail begins at start, within Share; 0 = it begins empty
+	LostAfter   time.Duration // missing for so long, followers are told Lost; 0 = never
+	Heartbeat   time.Duration // of an idle consumer, default 1 s: twice that is how long a failover pauses
+	VerifyEvery time.Duration // how often the leader is asked whether we have everything, default 5 s
+
+	Inbox          string // prefix of the subject that messages arrive on; "" = the connection's own inboxes
+	ConsumerPrefix string // of the consumers' names
+	Log            *slog.Logger
+	Metrics        *Metrics // nil: none
+}
+
+// Feed is the feed of one stream.
+type Feed struct {
+	// fixed after New
+	cfg     Config
+	server  []string // the filters that the consumer has; nil: it gets everything, and mine decides
+	mine    []string // what is relayed of that; nil = all
+	log     *slog.Logger
+	metrics streamMetrics
+	wake    chan struct{} // the connection has changed
+
+	mu      sync.Mutex
+	nc      *nats.Conn // nil while not connected
+	session uint64     // raised whenever nc changes or has been away
+	ended   bool       // Run has returned
+	status             // what State says
+	changed chan struct{}
+	tail    tail
+	table   *table // nil: not wanted, not loaded, or too large
+	links   subject.Patterns[*Link]
+	all     map[*Link]struct{}
+
+	progress progress // everything up to there has been pushed
+	pushing  atomic.Pointer[Link]
+
+	loop // owned by Run
+}
+
+// loop is owned by Run.
+type loop struct {
+	epoch    uint64
+	target   target    // to be caught up with
+	load     *load     // of a table that is being loaded
+	reload   bool      // the next session loads the table
+	tooLarge bool      // the table does not fit into Share
+	owed     *Hole     // to be told when the table has been loaded
+	removed  removed   // a jump that has not been explained yet
+	asked    time.Time // when FirstSeq was last looked up for a jump
+	verified time.Time
+	print    fingerprint // of the stream, when it was last verified
+	gone     time.Time   // missing since; zero = it is not
+	goneTold bool        // followers have been told that it is gone
+	lostTold bool
+	short    int // sessions in a row that ended soon after they began
+	stamp    uint64
+	matched  []*Link
+	complain time.Time
+}
+
+// New does no I/O; Run serves.
+func New(cfg Config) *Feed {
+	if cfg.Heartbeat <= 0 {
+		cfg.Heartbeat = time.Second
+	}
+	if cfg.VerifyEvery <= 0 {
+		cfg.VerifyEvery = 5 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if len(cfg.Filters) == 0 {
+		cfg.Filters = nil
+	}
+	if cfg.ConsumerPrefix == "" {
+		cfg.ConsumerPrefix = "headgate"
+	}
+	f := &Feed{cfg: cfg, server: cfg.Filters, log: cfg.Log.With("stream", cfg.Stream), metrics: cfg.Metrics.of(cfg.Stream),
+		wake: make(chan struct{}, 1), changed: make(chan struct{}), all: map[*Link]struct{}{}}
+	if overlap(cfg.Filters) { // nats-server refuses a consumer with such filters
+		f.server, f.mine = nil, cfg.Filters
+	}
+	f.tail.share = cfg.Share
+	return f
+}
+
+func overlap(filters []string) bool {
+	for i, a := range filters {
+		if slices.ContainsFunc(filters[:i], func(b string) bool { return subject.Intersects(a, b) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// wants are the patterns of what the feed relays.
+func (f *Feed) wants() []string {
+	if f.cfg.Filters == nil {
+		return everything
+	}
+	return f.cfg.Filters
+}
+
+var everything = []string{">"}
+
+// Connected is called by the owner of the feed's connection: it is connected, or connected again. The feed begins a new session.
+func (f *Feed) Connected(nc *nats.Conn) { f.connection(nc) }
+
+// Disconnected is called when NATS is away. Followers are told nothing: what was missed is read when it is back.
+func (f *Feed) Disconnected() { f.connection(nil) }
+
+func (f *Feed) connection(nc *nats.Conn) {
+	f.mu.Lock()
+	f.nc = nc
+	f.session++
+	f.mu.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (f *Feed) connected() (*nats.Conn, uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.nc, f.session
+}
+
+// Run serves until ctx ends. It returns when its consumer is deleted, if NATS can be asked to.
+func (f *Feed) Run(ctx context.Context) error {
+	defer f.end()
+	for ctx.Err() == nil {
+		nc, number := f.connected()
+		if nc == nil {
+			select {
+			case <-ctx.Done():
+			case <-f.wake:
+			}
+			continue
+		}
+		began := time.Now()
+		why := f.serve(ctx, nc, number)
+		if ctx.Err() != nil {
+			break
+		}
+		f.metrics.resets[why].Inc()
+		f.log.Debug("feed begins again", "cause", why.String(), "cursor", f.status.Cursor)
+		f.pause(ctx, why, time.Since(began))
+	}
+	return nil
+}
+
+// end wakes whoever still waits.
+func (f *Feed) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+	f.tail.clear(0)
+	f.table = nil
+	f.tell()
+}

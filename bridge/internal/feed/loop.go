@@ -1,0 +1,186 @@
+package feed
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headgate/bridge/internal/encode"
+	"headgate/internal/gap"
+	"headgate/internal/subject"
+)
+
+const messagesInARow = 256 // before the loop looks whether there is something else to do
+
+// follow takes what the consumer of a session delivers, until something goes wrong with it.
+func (f *Feed) follow(ctx context.Context, s *session) reset {
+	tick := time.NewTicker(min(f.cfg.Heartbeat/4, f.cfg.VerifyEvery))
+	defer tick.Stop()
+	for {
+		why := goesOn
+		select {
+		case <-ctx.Done():
+			return resetConnection
+		case <-f.wake:
+			if _, number := f.connected(); number != s.number {
+				return resetConnection
+			}
+		case m := <-s.ch:
+			why = f.takeAll(ctx, s, m)
+		case now := <-tick.C:
+			why = f.due(ctx, s, now)
+		}
+		if why != goesOn {
+			return why
+		}
+	}
+}
+
+// takeAll takes a message, and what is behind it in the channel without the price of a select over several channels.
+func (f *Feed) takeAll(ctx context.Context, s *session, m *nats.Msg) reset {
+	s.heard = time.Now()
+	for n := 0; ; n++ {
+		if why := f.take(ctx, s, m); why != goesOn {
+			return why
+		}
+		if n == messagesInARow {
+			return goesOn
+		}
+		select {
+		case m = <-s.ch:
+		default:
+			return goesOn
+		}
+	}
+}
+
+// take takes one message of the consumer's subscription.
+func (f *Feed) take(ctx context.Context, s *session, m *nats.Msg) reset {
+	meta, err := m.Metadata()
+	if err != nil { // not of the stream
+		if last, ok := lastOf(m); ok && last > s.taken {
+			return resetSequence
+		}
+		if why := s.pull.status(m); why != goesOn {
+			return why
+		}
+	} else {
+		if meta.Sequence.Consumer != s.taken+1 {
+			return resetSequence
+		}
+		s.taken++
+		s.pull.outstanding--
+		s.pull.any = true
+		if why := f.message(ctx, s, m, meta); why != goesOn {
+			return why
+		}
+	}
+	if s.pull.outstanding <= s.pull.batch {
+		if err := s.pull.fill(s.nc); err != nil {
+			return resetConnection
+		}
+	}
+	return goesOn
+}
+
+// message takes one message of the stream.
+func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, meta *nats.MsgMetadata) reset {
+	seq := meta.Sequence.Stream
+	it := &encode.Item{Seq: seq}
+	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: meta.Timestamp.UnixNano()}
+	if len(m.Header) == 0 {
+		it.Header = nil
+	}
+	f.metrics.messages.Inc()
+	f.metrics.bytes.Add(float64(len(m.Data)))
+	f.metrics.lag.Set(float64(meta.NumPending))
+	if f.load != nil {
+		return f.loading(it)
+	}
+	switch {
+	case seq <= f.Cursor:
+		f.backwards(seq)
+	case seq > f.Cursor+1:
+		f.jumped(ctx, s, f.Cursor+1, seq-1)
+	}
+	f.relay(it)
+	if f.target.set {
+		f.arrive()
+	}
+	return goesOn
+}
+
+// relay keeps a message and pushes it to those who follow its subject. Under the lock the cursor passes the message, the tail takes it
+// and its followers are found, so that whoever follows later begins behind it.
+func (f *Feed) relay(it *encode.Item) {
+	literal := it.Subject
+	relayed := f.relays(literal)
+	f.mu.Lock()
+	inc := f.Inc
+	f.Cursor = it.Seq
+	var links []*Link
+	if relayed {
+		evicted := f.keep(it)
+		f.metrics.evicted.Add(float64(evicted))
+		links = f.followers(literal)
+	}
+	f.mu.Unlock()
+	f.deliver(it, inc, links)
+	f.progress.raise(it.Seq)
+}
+
+// relays says whether a message is for anybody: a consumer may deliver more than the feed wants.
+func (f *Feed) relays(literal string) bool {
+	if !f.cfg.Table && subject.Internal(literal) {
+		return false
+	}
+	if f.mine == nil {
+		return true
+	}
+	for _, p := range f.mine {
+		if subject.Match(p, literal) {
+			return true
+		}
+	}
+	return false
+}
+
+// backwards: there is a message of which the leader said that there was none. The cursor was raised too far, or the stream went back.
+func (f *Feed) backwards(seq uint64) {
+	f.epoch++
+	f.announce(Hole{Reason: gap.Rewound}, func() {
+		inc := *f.Inc
+		inc.epoch = f.epoch
+		f.Inc, f.Cursor = &inc, seq-1
+		f.tail.clear(seq - 1)
+	})
+}
+
+// due does what is due.
+func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
+	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.heartbeat {
+		return resetHeartbeat
+	}
+	every := f.cfg.VerifyEvery
+	if !f.caughtUp {
+		every = min(every, time.Second)
+	}
+	if time.Since(f.verified) >= every {
+		return f.verify(ctx, s)
+	}
+	if f.removed.to != 0 && time.Since(f.asked) >= jumpEvery {
+		f.look(ctx, s)
+	}
+	f.gauges()
+	return goesOn
+}
+
+// gauges shows what is kept.
+func (f *Feed) gauges() {
+	f.mu.Lock()
+	n, bytes := f.tail.len(), f.tail.bytes+f.table.size()
+	f.mu.Unlock()
+	f.metrics.tailMessages.Set(float64(n))
+	f.metrics.tailBytes.Set(float64(bytes))
+}

@@ -1,0 +1,179 @@
+package feed
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mrand "math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headgate/bridge/internal/jsapi"
+)
+
+const (
+	inactive    = 30 * time.Second // nats-server removes a consumer that nobody has pulled from for so long
+	answerWait  = 2 * time.Second  // for the leader, or the consumer's creation
+	goodbyeWait = time.Second      // for the deletion of the consumer when the process ends
+	longSession = 3 * time.Second  // a session that lasted so long was not in vain
+	resetWait   = 2 * time.Second  // the longest pause between sessions
+	missingWait = time.Second      // about, between two looks for a stream that is missing
+)
+
+// session is one consumer, from its creation to the first thing that goes wrong with it. Whatever that is, the next session begins
+// behind the cursor, so nothing is lost by ending one.
+type session struct {
+	nc       *nats.Conn
+	number   uint64 // of the connection
+	consumer string
+	sub      *nats.Subscription
+	ch       chan *nats.Msg
+	taken    uint64    // the consumer's sequence of the last message
+	heard    time.Time // when there was last any sign of the consumer
+	pull     pull
+}
+
+// serve runs one session, and says why it ended.
+func (f *Feed) serve(ctx context.Context, nc *nats.Conn, number uint64) reset {
+	s := &session{nc: nc, number: number}
+	if why := f.begin(ctx, s); why != goesOn {
+		f.leave(ctx, s)
+		return why
+	}
+	why := f.follow(ctx, s)
+	f.leave(ctx, s)
+	return why
+}
+
+// begin finds out what became of the stream since the last session, and makes the consumer.
+func (f *Feed) begin(ctx context.Context, s *session) reset {
+	info, err := f.info(ctx, s)
+	if err != nil {
+		return f.failed(ctx, s.nc, err)
+	}
+	if why := f.compare(ctx, s, info); why != goesOn {
+		return why
+	}
+	f.found()
+	if err := f.subscribe(ctx, s, info); err != nil {
+		return f.failed(ctx, s.nc, err)
+	}
+	f.aim(ctx, s, info.LastSeq)
+	f.verified = time.Now()
+	f.print = printOf(info)
+	return goesOn
+}
+
+func (f *Feed) info(ctx context.Context, s *session) (jsapi.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	return f.cfg.API.Info(ctx, s.nc, f.cfg.Stream)
+}
+
+// subscribe makes the consumer behind the cursor, or that of a table, and the first pull.
+func (f *Feed) subscribe(ctx context.Context, s *session, info jsapi.Info) error {
+	s.consumer = f.cfg.ConsumerPrefix + "-" + rand.Text()[:12]
+	inbox := s.nc.NewInbox()
+	if f.cfg.Inbox != "" {
+		inbox = strings.TrimSuffix(f.cfg.Inbox, ".") + "." + rand.Text()
+	}
+	s.ch = make(chan *nats.Msg, channelSize)
+	var err error
+	if s.sub, err = s.nc.ChanSubscribe(inbox, s.ch); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	made, err := f.cfg.API.CreateConsumer(ctx, s.nc, f.cfg.Stream, f.consumerConfig(s.consumer, info))
+	if err != nil {
+		return fmt.Errorf("create consumer: %w", err)
+	}
+	s.pull = newPull(f.cfg, s.consumer, inbox, made.Config)
+	s.heard = time.Now()
+	return s.pull.fill(s.nc)
+}
+
+func (f *Feed) consumerConfig(name string, info jsapi.Info) jetstream.ConsumerConfig {
+	c := jetstream.ConsumerConfig{Name: name, AckPolicy: jetstream.AckNonePolicy, Replicas: 1, MemoryStorage: true,
+		InactiveThreshold: inactive, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.Cursor + 1}
+	if most := info.Config.ConsumerLimits.InactiveThreshold; most > 0 {
+		c.InactiveThreshold = min(c.InactiveThreshold, most)
+	}
+	filters := f.server
+	if f.load != nil {
+		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverLastPerSubjectPolicy, 0
+		if filters == nil {
+			filters = everything // this policy needs one
+		}
+	}
+	if len(filters) == 1 {
+		c.FilterSubject = filters[0]
+	} else {
+		c.FilterSubjects = filters
+	}
+	return c
+}
+
+// leave ends what a session has at NATS. While the process goes on nobody waits for the consumer's deletion: where NATS does not
+// answer it ends by itself.
+func (f *Feed) leave(ctx context.Context, s *session) {
+	f.load = nil
+	if s.sub != nil {
+		_ = s.sub.Unsubscribe() // it fails when the connection is closed, and then there is none
+	}
+	if s.consumer == "" || !s.nc.IsConnected() {
+		return
+	}
+	if ctx.Err() == nil {
+		_ = s.nc.Publish(f.cfg.API.Subject("CONSUMER.DELETE", f.cfg.Stream, s.consumer), nil)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeWait)
+	defer cancel()
+	if err := f.cfg.API.DeleteConsumer(ctx, s.nc, f.cfg.Stream, s.consumer); err != nil {
+		f.log.Debug("the consumer could not be deleted; NATS removes it when it has been idle", "cause", err, "after", inactive)
+	}
+}
+
+// pause waits between two sessions: not at all behind one that has lasted, longer the more often it was in vain.
+func (f *Feed) pause(ctx context.Context, why reset, lasted time.Duration) {
+	f.short++
+	if lasted > longSession {
+		f.short = 0
+	}
+	var d time.Duration
+	switch {
+	case why == resetMissing:
+		d = missingWait*3/4 + mrand.N(missingWait/2)
+	case why == resetConnection || why == resetTable:
+	case f.short > 0:
+		d = min(resetWait, 25*time.Millisecond<<min(f.short, 7))
+		d = d/2 + mrand.N(d/2)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case <-f.wake:
+			return // another connection: the reason to wait is perhaps gone
+		}
+	}
+}
+
+// denied says whether a request that got no answer was refused by the server, which says so beside it.
+func denied(nc *nats.Conn, err error) bool {
+	last := nc.LastError()
+	if !errors.Is(err, context.DeadlineExceeded) || last == nil || !errors.Is(last, nats.ErrPermissionViolation) {
+		return false
+	}
+	request, _, _ := strings.Cut(err.Error(), ": ")
+	return strings.Contains(strings.ToLower(last.Error()), strings.ToLower(request))
+}
