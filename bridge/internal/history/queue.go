@@ -1,0 +1,73 @@
+package history
+
+import (
+	"container/list"
+	"slices"
+)
+
+// queue is the requests that wait, served in turn user by user, so that who asks for much waits for itself. Guarded by
+// Coordinator.mu.
+type queue struct {
+	users map[string]*user
+	turns list.List // of *user, with something waiting
+}
+
+type user struct {
+	name  string
+	reads []*read
+	turn  *list.Element
+}
+
+func (q *queue) push(r *read) {
+	if r.queued {
+		return
+	}
+	r.queued = true
+	u := q.users[r.User]
+	if u == nil {
+		u = &user{name: r.User}
+		u.turn = q.turns.PushBack(u)
+		q.users[r.User] = u
+	}
+	u.reads = append(u.reads, r)
+}
+
+// pop takes the next request that is not answered; nil when there is none.
+func (q *queue) pop() *read {
+	for q.turns.Len() > 0 {
+		u := q.turns.Front().Value.(*user)
+		r := u.reads[0]
+		u.reads = u.reads[1:]
+		r.queued = false
+		if len(u.reads) == 0 {
+			q.drop(u)
+		} else {
+			q.turns.MoveToBack(u.turn)
+		}
+		if !r.answered {
+			return r
+		}
+	}
+	return nil
+}
+
+func (q *queue) drop(u *user) {
+	q.turns.Remove(u.turn)
+	delete(q.users, u.name)
+}
+
+// remove takes out what f says.
+func (q *queue) remove(f func(*read) bool) {
+	for _, u := range q.users {
+		u.reads = slices.DeleteFunc(u.reads, func(r *read) bool {
+			if !f(r) {
+				return false
+			}
+			r.queued = false
+			return true
+		})
+		if len(u.reads) == 0 {
+			q.drop(u)
+		}
+	}
+}
