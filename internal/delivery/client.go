@@ -32,6 +32,8 @@ type Client struct {
 	Ready    *sse.Frame      // $ready
 	Gaps     []*sse.Frame    // $gap blocks that follow $ready
 	From     cursor.Position // where to read from, cursor.Live in entries that start live; nil = live altogether
+	State    any             // for the first Ask, where there is something to read
+	Bare     bool            // a snapshot comes first: $ready and gaps carry no id
 	Lifetime time.Duration   // ends it with Lifetime; 0 = never
 }
 
