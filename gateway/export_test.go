@@ -81,7 +81,7 @@ func Specs(cr config.Route, limit int, r *http.Request) (subjects []string, posi
 	if err != nil {
 		return nil, "", err
 	}
-	position, err = rt.position(r, q)
+	position, _, err = rt.position(r, q, time.Now())
 	for _, sp := range specs {
 		subjects = append(subjects, sp.Subjects...)
 	}

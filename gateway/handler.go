@@ -40,7 +40,7 @@ func (s *Server) stream(c *call) error {
 	if err != nil {
 		return err
 	}
-	position, err := c.route.position(c.r, query)
+	position, since, err := c.route.position(c.r, query, s.now())
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,8 @@ func (s *Server) stream(c *call) error {
 		s.answerHead(c)
 		return nil
 	}
-	opened, err := s.bridge.Open(c.r.Context(), flow.Request{Sources: specs, Format: c.route.format, Cursor: position})
+	opened, err := s.bridge.Open(c.r.Context(), flow.Request{Sources: specs, Format: c.route.format, Cursor: position,
+		Since: since, User: c.addr.String()})
 	if err != nil {
 		return s.notOpened(c, err)
 	}
@@ -63,13 +64,26 @@ func (s *Server) stream(c *call) error {
 	return s.deliver(c, s.client(c, tag, key, opened), &taken)
 }
 
-// notOpened tells a client that went away while we waited from a source that could not be opened.
+// notOpened tells a client that went away while we waited, and one that has seen the end of its stream, from a source that could not
+// be opened.
 func (s *Server) notOpened(c *call, err error) error {
+	if errors.Is(err, flow.ErrFinished) {
+		s.finished(c)
+		return nil
+	}
 	if c.r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		c.outcome, c.answered = "client-gone", true
 		return nil
 	}
 	return openFailed(err)
+}
+
+// finished answers a client that comes back to a stream that has ended: with the status that makes an EventSource stay away for good
+// (HTML Living Standard, section 9.2.2). It has neither body nor length (RFC 9110, section 8.6).
+func (s *Server) finished(c *call) {
+	c.outcome, c.answered = outcomeFinished, true
+	c.w.Header().Set("Cache-Control", "no-store") // RFC 9111, section 5.2.2.5: a 204 may be cached otherwise
+	c.w.WriteHeader(http.StatusNoContent)
 }
 
 // client is the stream as delivery takes it. Nothing in it refers to the request: its strings are parts of one large one.
@@ -83,6 +97,8 @@ func (s *Server) client(c *call, tag uint64, key string, opened flow.Opened) del
 		Ready:    readyFrame(s.requestID(c.number), c.route.name, opened.Start),
 		Gaps:     opened.Gaps,
 		From:     opened.From,
+		State:    opened.State,
+		Bare:     opened.Start == flow.Snapshot,
 		Lifetime: s.lifetime(),
 	}
 }

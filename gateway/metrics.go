@@ -14,6 +14,7 @@ const (
 	// The outcomes that are not refusals; those have the slugs of their problems.
 	outcomeOpened    = "opened"
 	outcomePublished = "published"
+	outcomeFinished  = "finished"
 )
 
 // metrics are the numbers of the public side. Their labels are enumerations and route names, nothing a client can choose.
@@ -32,7 +33,7 @@ func newMetrics(reg prometheus.Registerer, routes []*route) (*metrics, error) {
 		Help: "Streams that ended, by the reason that $end and the log name too."}, []string{"reason"})
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_requests_total",
-			Help: "Requests by route and outcome: opened, head, options, published, client-gone, or the reason of the refusal."},
+			Help: "Requests by route and outcome: opened, head, options, published, finished, client-gone, or the reason of the refusal."},
 			[]string{"route", "outcome"}),
 		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "headgate_streams", Help: "Open streams."}, []string{"route"}),
 		connect: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "headgate_connect_seconds",

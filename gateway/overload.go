@@ -99,7 +99,7 @@ func openFailed(err error) *refusal {
 	switch {
 	case errors.Is(err, flow.ErrUnavailable), errors.Is(err, flow.ErrUnconfirmed), errors.Is(err, flow.ErrClosed):
 		r.kind = upstream
-	case errors.Is(err, flow.ErrRefused):
+	case errors.Is(err, flow.ErrRefused), errors.Is(err, flow.ErrMissing):
 		r.kind = sourceRefused
 	case errors.Is(err, flow.ErrTopics):
 		r.kind = capProcess

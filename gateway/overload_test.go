@@ -32,6 +32,7 @@ var openFailures = []struct {
 	{failing(flow.ErrUnconfirmed), "upstream", "upstream", http.StatusServiceUnavailable},
 	{failing(flow.ErrClosed), "upstream", "upstream", http.StatusServiceUnavailable},
 	{failing(flow.ErrRefused), "source", "source", http.StatusServiceUnavailable},
+	{failing(flow.ErrMissing), "source", "source", http.StatusServiceUnavailable},
 	{failing(flow.ErrTopics), "cap-process", "cap", http.StatusServiceUnavailable},
 	{failing(errors.New("surprise")), "internal", "", http.StatusInternalServerError},
 }

@@ -25,6 +25,7 @@ const (
 	subjectTooMany
 	subjectForbidden
 	sinceUnsupported
+	sinceInvalid
 	crossOrigin
 	bodyTooLarge
 	bodyUnreadable
@@ -73,6 +74,8 @@ var problems = [kinds]struct {
 		"Name a subject within what the route allows.", ""},
 	sinceUnsupported: {"since-unsupported", http.StatusBadRequest, "This route cannot start in the past",
 		"Leave since out. After a break, send the last event id.", ""},
+	sinceInvalid: {"since-invalid", http.StatusBadRequest, "The time to start at cannot be used",
+		"Write a time in the past, ?since=2026-01-02T03:04:05Z, or how long ago, ?since=90s or ?since=1h30m.", ""},
 	crossOrigin: {"cross-origin", http.StatusForbidden, "Pages of this origin may not publish here",
 		"The operator can allow the origin in the route's cors.origins.", ""},
 	bodyTooLarge: {"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", "Send less at once.", ""},

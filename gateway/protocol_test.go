@@ -8,6 +8,7 @@ import (
 
 	"headgate/gateway"
 	"headgate/internal/delivery"
+	"headgate/internal/gap"
 )
 
 // The page is what clients are told, so it has every refusal with its status, every cause and every reason that can be seen.
@@ -25,11 +26,21 @@ func TestProtocolPage_ListsWhatClientsCanSee(t *testing.T) {
 			t.Errorf("the cause %q is missing", p.Cause)
 		}
 	}
-	notYet := map[delivery.Reason]bool{delivery.Done: true, delivery.TokenExpired: true, delivery.Revoked: true, delivery.Kicked: true,
+	notYet := map[delivery.Reason]bool{delivery.TokenExpired: true, delivery.Revoked: true, delivery.Kicked: true,
 		delivery.RouteRemoved: true, delivery.RouteChanged: true, delivery.Rate: true}
 	for _, r := range delivery.Reasons() {
 		if listed := strings.Contains(text, "`"+r.String()+"`"); !listed && !notYet[r] {
 			t.Errorf("the reason %q is missing", r)
+		}
+	}
+	for _, r := range gap.Reasons() {
+		if r != gap.Rate && !strings.Contains(text, "| `"+r.String()+"` | ") {
+			t.Errorf("the gap reason %q is missing", r)
+		}
+	}
+	for _, event := range []string{"$ready", "$snapshot", "$live", "$gap", "$end", "put", "delete", "purge", "expire"} {
+		if !strings.Contains(text, "| `"+event+"` | ") {
+			t.Errorf("the event %q is missing", event)
 		}
 	}
 }

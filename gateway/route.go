@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
@@ -31,6 +30,7 @@ type route struct {
 	format   flow.Format
 	policy   *delivery.Policy
 	resume   bool
+	dated    bool   // every source is a stream: a client may say since when
 	overload string // auto, status, retry
 	publish  *publisher
 	cors     *cors.Cors // nil: no other origin may read
@@ -47,13 +47,11 @@ type param struct {
 	pattern *regexp.Regexp
 }
 
-// source is one source of a route. Either template or allow says where its subjects come from.
+// source is one source of a route: its spec without subjects. Either template or allow says where those come from.
 type source struct {
-	name     string
+	spec     flow.Spec
 	template subject.Template
 	allow    []string
-	ringSize int
-	ringAge  time.Duration
 }
 
 func (s source) clientNamed() bool { return len(s.allow) > 0 }
@@ -110,30 +108,65 @@ func compileRoute(cr config.Route, cfg config.Config) (*route, error) {
 }
 
 func (rt *route) compileSources(cr config.Route) error {
+	rt.dated = len(cr.Sources) > 0
 	for _, cs := range cr.Sources {
-		src := source{name: cs.Name, allow: cs.Allow}
-		if cr.Resume.Enabled {
-			src.ringSize, src.ringAge = cr.Resume.MaxEvents, cr.Resume.MaxAge
+		spec, err := specOf(cs, cr)
+		if err != nil {
+			return err
 		}
-		if src.clientNamed() {
+		src := source{spec: spec, allow: cs.Allow}
+		rt.dated = rt.dated && spec.Kind == flow.Stream
+		switch {
+		case src.clientNamed():
 			if slices.ContainsFunc(rt.sources, source.clientNamed) {
 				return fmt.Errorf("only one source of a route may leave its subjects to the client")
+			}
+			if spec.Kind == flow.KV {
+				return fmt.Errorf("allow: clients cannot name the keys of a bucket")
 			}
 			for _, pattern := range cs.Allow {
 				if err := subject.Valid(pattern); err != nil {
 					return fmt.Errorf("allow: %w", err)
 				}
 			}
-		} else {
-			t, err := rt.parseTemplate(cs.Subject, cr.UnsafeFirstToken)
-			if err != nil {
+		case spec.Kind == flow.KV:
+			if src.template, err = rt.parseKey(cs.Subject); err != nil {
 				return err
 			}
-			src.template = t
+		default:
+			if src.template, err = rt.parseTemplate(cs.Subject, cr.UnsafeFirstToken); err != nil {
+				return err
+			}
 		}
 		rt.sources = append(rt.sources, src)
 	}
 	return nil
+}
+
+// specOf is what bridge is asked for, but for the subjects, which come from the request.
+func specOf(cs config.Source, cr config.Route) (flow.Spec, error) {
+	spec := flow.Spec{Name: cs.Name, Stream: cs.Stream}
+	switch cs.Type {
+	case "core":
+		if cr.Resume.Enabled {
+			spec.RingSize, spec.RingAge = cr.Resume.MaxEvents, cr.Resume.MaxAge
+		}
+		return spec, nil
+	case "stream":
+		spec.Kind = flow.Stream
+		spec.Initial = flow.Initial{Mode: flow.SnapshotMode(cr.Snapshot.Mode), Since: cr.Snapshot.Since}
+		replay := cr.Resume.Replay
+		spec.Bounds = flow.Bounds{MaxEvents: replay.MaxEvents, MaxBytes: int64(replay.MaxBytes), MaxAge: replay.MaxAge,
+			Snapshot: cr.Resume.OnGap == "snapshot" && spec.Initial.Mode != flow.NoSnapshot}
+	case "kv":
+		spec.Kind = flow.KV
+	default:
+		return spec, fmt.Errorf("source %q: the type %q is not known", cs.Name, cs.Type)
+	}
+	if cs.Stream == "" {
+		return spec, fmt.Errorf("source %q: it does not say which stream or bucket", cs.Name)
+	}
+	return spec, nil
 }
 
 // parseTemplate makes sure that every placeholder has a value in the path, and that no request decides the first token.
@@ -145,12 +178,26 @@ func (rt *route) parseTemplate(text string, unsafe bool) (subject.Template, erro
 	if !t.LiteralFirst() && !unsafe {
 		return t, fmt.Errorf("subject %q: the first token must be literal, or the route must say unsafe_first_token: true", text)
 	}
+	return t, rt.known(t, "subject")
+}
+
+// parseKey does so for keys, which no request can lead out of their bucket.
+func (rt *route) parseKey(text string) (subject.Template, error) {
+	t, err := subject.ParseKey(text)
+	if err != nil {
+		return t, err
+	}
+	return t, rt.known(t, "key")
+}
+
+// known makes sure that every placeholder has a value in the path.
+func (rt *route) known(t subject.Template, what string) error {
 	for _, name := range t.Placeholders() {
 		if !hasPathParameter(rt.path, name) {
-			return t, fmt.Errorf("subject %q: the path %s has no parameter {%s}", text, rt.path, name)
+			return fmt.Errorf("%s %q: the path %s has no parameter {%s}", what, t, rt.path, name)
 		}
 	}
-	return t, nil
+	return nil
 }
 
 func hasPathParameter(path, name string) bool {
@@ -179,7 +226,8 @@ func (rt *route) compilePublish(cr config.Route, cfg config.Config) error {
 // routeFormat is how the route's messages become frames.
 func routeFormat(cr config.Route) flow.Format {
 	f := flow.Format{Data: cr.Data, Envelope: cr.Envelope, Event: cr.Event, Token: -1,
-		Headers: strings.Join(cr.Headers, ","), MaxBytes: int(cr.MaxEventBytes), IDs: cr.Resume.Enabled}
+		Headers: strings.Join(cr.Headers, ","), MaxBytes: int(cr.MaxEventBytes), IDs: cr.Resume.Enabled,
+		EndField: cr.End.Field, EndIn: strings.Join(cr.End.In, "\n")}
 	if number, ok := strings.CutPrefix(cr.Event, "{subject["); ok {
 		if n, err := strconv.Atoi(strings.TrimSuffix(number, "]}")); err == nil {
 			f.Event, f.Token = "", n

@@ -57,9 +57,19 @@ func TestRoutes_AreRefusedWithTheirName(t *testing.T) {
 		"{claims.sub}":         func(r *config.Route) { r.Sources[0].Subject = "prices.{claims.sub}" },
 		"params.symbol":        func(r *config.Route) { r.Params = map[string]string{"symbol": "("} },
 		"wildcards":            func(r *config.Route) { r.Publish = &config.Publish{Subject: "a.*"} },
-		"only one source":      func(r *config.Route) { s := config.Source{Allow: []string{"a.>"}}; r.Sources = []config.Source{s, s} },
-		"allow":                func(r *config.Route) { r.Sources[0].Allow = []string{"a..b"} },
-		"/v1/{broken":          func(r *config.Route) { r.Path, r.Sources[0].Subject = "/v1/{broken", "a" },
+		"only one source": func(r *config.Route) {
+			s := config.Source{Type: "core", Allow: []string{"a.>"}}
+			r.Sources = []config.Source{s, s}
+		},
+		"type \"jets\" is not": func(r *config.Route) { r.Sources[0].Type = "jets" },
+		"which stream or":      func(r *config.Route) { r.Sources[0].Type = "stream" },
+		"keys of a bucket": func(r *config.Route) {
+			r.Sources[0] = config.Source{Type: "kv", Stream: "B", Allow: []string{"a"}}
+		},
+		"no parameter {env}": func(r *config.Route) { r.Sources[0] = config.Source{Type: "kv", Stream: "B", Subject: "{env}.>"} },
+		"key \"a:b\"":        func(r *config.Route) { r.Sources[0] = config.Source{Type: "kv", Stream: "B", Subject: "a:b"} },
+		"allow":              func(r *config.Route) { r.Sources[0].Allow = []string{"a..b"} },
+		"/v1/{broken":        func(r *config.Route) { r.Path, r.Sources[0].Subject = "/v1/{broken", "a" },
 	} {
 		route := prices()
 		change(&route)

@@ -12,6 +12,9 @@ import (
 	"headgate/internal/subject"
 )
 
+// kindLetters tell kinds of sources apart in a key.
+var kindLetters = [...]byte{flow.Core: 'c', flow.Stream: 's', flow.KV: 'k'}
+
 // specs fills in the route's sources for a request, and returns the key that equal streams share. The subjects own their memory.
 func (rt *route) specs(r *http.Request, q query, limit int) ([]flow.Spec, string, error) {
 	if err := rt.checkParams(r); err != nil {
@@ -25,8 +28,11 @@ func (rt *route) specs(r *http.Request, q query, limit int) ([]flow.Spec, string
 		if err != nil {
 			return nil, "", err
 		}
-		specs[i] = flow.Spec{Name: src.name, Kind: flow.Core, Subjects: subjects, RingSize: src.ringSize, RingAge: src.ringAge}
+		specs[i] = src.spec
+		specs[i].Subjects = subjects
 		key.WriteByte(0)
+		key.WriteByte(kindLetters[src.spec.Kind])
+		key.WriteString(src.spec.Stream)
 		for _, s := range subjects {
 			key.WriteByte(' ')
 			key.WriteString(s)

@@ -70,6 +70,7 @@ func (b *builder) route(y *val[routeYAML]) builtRoute {
 		}
 	}
 	b.sources(&route, &y.v)
+	b.settle(&route, &y.v)
 	b.publish(&route, &y.v)
 	b.checkRoute(&route, y, built.segments)
 	built.route = route
@@ -95,6 +96,7 @@ func (b *builder) shared(route *Route, y *sharedYAML) {
 	route.Resume.Enabled = y.Resume.Enabled.or(route.Resume.Enabled)
 	route.Resume.MaxEvents = y.Resume.MaxEvents.or(route.Resume.MaxEvents)
 	route.Resume.MaxAge = y.Resume.MaxAge.or(route.Resume.MaxAge)
+	route.Resume.OnGap = y.Resume.OnGap.or(route.Resume.OnGap)
 	if y.CORS.Origins != nil {
 		route.CORS.AllowedOrigins = values(y.CORS.Origins)
 	}
@@ -102,26 +104,78 @@ func (b *builder) shared(route *Route, y *sharedYAML) {
 }
 
 // values are the texts of a list; nil for an empty one.
-func values(list []val[string]) []string {
+func values[T ~string](list []val[T]) []string {
 	var out []string
 	for _, v := range list {
-		out = append(out, v.v)
+		out = append(out, string(v.v))
 	}
 	return out
 }
 
-func (b *builder) sources(route *Route, y *routeYAML) {
-	list := y.Sources
+// list are the sources of a route, however they are written.
+func (y *routeYAML) list() []val[sourceYAML] {
 	if y.Source.said() {
-		list = append([]val[sourceYAML]{y.Source}, list...)
+		return append([]val[sourceYAML]{y.Source}, y.Sources...)
 	}
-	for i, s := range list {
-		name := s.v.Name.or(route.Name)
-		if !s.v.Name.said() && i > 0 {
-			name = fmt.Sprintf("%s.%d", route.Name, i+1)
+	return y.Sources
+}
+
+// defaultName is the name of a route's source at place i, counted from 0.
+func defaultName(route string, i int) string {
+	if i == 0 {
+		return route
+	}
+	return fmt.Sprintf("%s.%d", route, i+1)
+}
+
+func (b *builder) sources(route *Route, y *routeYAML) {
+	for i, s := range y.list() {
+		src := Source{Name: s.v.Name.or(defaultName(route.Name, i)), Type: s.v.Type.v, Stream: s.v.Stream.v, Subject: s.v.Subject.v, Allow: values(s.v.Allow)}
+		if src.Type == typeKV {
+			src.Stream, src.Subject = s.v.Bucket.v, s.v.Key.or(">")
 		}
-		route.Sources = append(route.Sources, Source{Name: name, Type: s.v.Type.v, Subject: s.v.Subject.v, Allow: values(s.v.Allow)})
+		route.Sources = append(route.Sources, src)
 	}
+	route.Snapshot = Snapshot{Mode: y.Snapshot.v.Mode.v, Since: y.Snapshot.v.Since.v}
+	if when := &y.End.v.When.v; when.Field.said() {
+		route.End = End{Field: when.Field.v, In: values(when.In)}
+	}
+}
+
+// settle gives the route the defaults that depend on the types of its sources.
+func (b *builder) settle(route *Route, y *routeYAML) {
+	if !route.has(typeStream, typeKV) {
+		if !y.Resume.OnGap.said() {
+			route.Resume.OnGap = onGapEvent // what defaults say is for others
+		}
+		return
+	}
+	file, own := &b.defaults.Resume, &y.Resume
+	if !file.said() && !own.said() {
+		route.Resume.Enabled = true // whatever core subjects keep
+	}
+	if !route.has(typeCore) {
+		route.Resume.MaxEvents, route.Resume.MaxAge = 0, 0
+	}
+	if route.has(typeStream) {
+		js := &b.c.JetStream
+		route.Resume.Replay = Replay{MaxBytes: js.ReplayBytes,
+			MaxEvents: own.MaxEvents.or(file.MaxEvents.or(js.ReplayEvents)), MaxAge: own.MaxAge.or(file.MaxAge.or(js.ReplayAge))}
+	}
+	if !y.Resume.OnGap.said() && !restartable(route) {
+		route.Resume.OnGap = onGapEvent
+	}
+	if !route.has(typeCore, typeStream) {
+		route.Envelope = y.Envelope.or(b.defaults.Envelope.or("headgate")) // else the keys would be lost
+	}
+}
+
+// said says whether the file switches resume on or off here.
+func (y *resumeYAML) said() bool { return y.Enabled.said() || y.MaxEvents.said() || y.MaxAge.said() }
+
+// restartable says whether something of the route can begin again with a state.
+func restartable(route *Route) bool {
+	return route.has(typeKV) || route.has(typeStream) && route.Snapshot.Mode != ""
 }
 
 func (b *builder) publish(route *Route, y *routeYAML) {

@@ -23,6 +23,7 @@ func check(c *Config, read reader, r *report) {
 	checkListeners(c, read, r)
 	checkProxies(c.HTTP.TrustedProxies, r)
 	checkNATS(&c.NATS, read, r)
+	checkJetStream(&c.JetStream, r)
 	checkOrigins(c.CORS, func(_ int, p Problem) {
 		p.Variable, p.Value = "CORS_ALLOWED_ORIGINS", strings.Join(c.CORS.AllowedOrigins, ",")
 		r.fail(p)
@@ -195,6 +196,28 @@ func checkNATS(n *NATS, read reader, r *report) {
 	if err := subject.ValidLiteral(n.InboxPrefix); err != nil {
 		r.fail(Problem{Variable: "NATS_INBOX_PREFIX", Value: n.InboxPrefix, Message: err.Error(),
 			Expected: "a subject without wildcards", Example: "NATS_INBOX_PREFIX=_INBOX_headgate"})
+	}
+}
+
+// checkJetStream wants one way to the API. It also drops the dot at the end of the prefix.
+func checkJetStream(j *JetStream, r *report) {
+	if j.Domain != "" && j.APIPrefix != "" {
+		r.fail(Problem{Variable: "JETSTREAM_API_PREFIX", Value: j.APIPrefix, Message: "given together with JETSTREAM_DOMAIN",
+			Expected: "one of them", Hint: "JETSTREAM_DOMAIN=" + j.Domain + " is the prefix $JS." + j.Domain + ".API"})
+	}
+	if j.Domain != "" {
+		if err := subject.ValidToken(j.Domain); err != nil {
+			r.fail(Problem{Variable: "JETSTREAM_DOMAIN", Value: j.Domain, Message: "the value " + err.Error(), Expected: "the name of a JetStream domain",
+				Example: "JETSTREAM_DOMAIN=hub"})
+		}
+	}
+	if j.APIPrefix != "" {
+		given := j.APIPrefix
+		j.APIPrefix = strings.TrimSuffix(given, ".")
+		if err := subject.ValidLiteral(j.APIPrefix); err != nil {
+			r.fail(Problem{Variable: "JETSTREAM_API_PREFIX", Value: given, Message: err.Error(), Expected: "a subject without wildcards",
+				Example: "JETSTREAM_API_PREFIX=$JS.hub.API"})
+		}
 	}
 }
 

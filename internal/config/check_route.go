@@ -28,96 +28,15 @@ func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment
 	b.checkEvent(y1, templates)
 	b.checkAuth(route, y1)
 	b.checkShared(route, &y1.sharedYAML)
+	b.checkSnapshot(route, y1)
+	b.checkResume(route, y1)
+	b.checkEnd(route, y1)
 	if len(y1.Headers) > 0 && y1.Headers[0].said() && route.Envelope == "none" {
 		b.d.fail(y1.Headers[0].at, Problem{Message: "headers: only an envelope can show them", Hint: "add envelope: headgate"})
 	}
 	if len(b.d.r.problems) == before {
 		b.checkUsed(route, y1, segments, used)
 	}
-}
-
-// checkSources checks the sources and gives the patterns of their subjects, for the rules about tokens.
-func (b *builder) checkSources(route *Route, y *routeYAML, segments []segment, used map[string]bool) []string {
-	list := y.Sources
-	if y.Source.said() {
-		list = append([]val[sourceYAML]{y.Source}, list...)
-	}
-	var patterns []string
-	allow := 0
-	for i := range list {
-		s := &list[i].v
-		if s.Name.said() && !routeName.MatchString(s.Name.v) {
-			b.d.fail(s.Name.at, Problem{Message: "name: " + quoteShort(s.Name.v) + " cannot be a source's name", Expected: routeNameForm, Hint: nameHint(s.Name.v)})
-		}
-		for _, o := range route.Sources[:i] {
-			if o.Name == route.Sources[i].Name {
-				b.d.fail(list[i].at, Problem{Message: "two sources of the route are called " + o.Name, Hint: "give one of them another name"})
-			}
-		}
-		if s.Type.said() && s.Type.v != "core" {
-			for _, x := range []val[string]{s.Subject, s.Key} {
-				if t, err := subject.ParseTemplate(x.v); err == nil {
-					for _, name := range t.Placeholders() {
-						used[name] = true
-					}
-				}
-			}
-			continue
-		}
-		patterns = append(patterns, b.checkCore(&list[i], route, segments, used)...)
-		if len(s.Allow) > 0 {
-			allow++
-		}
-	}
-	if allow > 1 {
-		b.d.fail(list[len(list)-1].at, Problem{Message: "several sources with allow: clients could not say which one they mean", Hint: "put all patterns into one allow"})
-	}
-	return patterns
-}
-
-// checkCore checks a source of type core: one of subject and allow.
-func (b *builder) checkCore(source *val[sourceYAML], route *Route, segments []segment, used map[string]bool) (patterns []string) {
-	s := &source.v
-	for _, x := range []struct {
-		name string
-		val  val[string]
-		kind string
-	}{{"stream", s.Stream, "stream"}, {"bucket", s.Bucket, "kv"}, {"key", s.Key, "kv"}} {
-		if x.val.said() && s.Type.said() {
-			b.d.fail(x.val.at, Problem{Message: x.name + " does not belong to type: core", Hint: "it belongs to type: " + x.kind + ", which is not supported yet"})
-		}
-	}
-	switch {
-	case s.Subject.said() && len(s.Allow) > 0:
-		b.d.fail(source.at, Problem{Message: "subject and allow in one source", Hint: "subject: the route names the subject; allow: clients name it"})
-	case !s.Subject.said() && !s.Subject.bad && len(s.Allow) == 0 && s.Type.said():
-		b.d.fail(source.at, Problem{Message: "the source has neither subject nor allow", Example: `{type: core, subject: "prices.{symbol}"} or {type: core, allow: ["feed.>"]}`})
-	}
-	if s.Subject.said() {
-		if t, ok := b.template(s.Subject, "subject", route, segments, used); ok {
-			patterns = append(patterns, t.Pattern())
-		}
-	}
-	for _, a := range s.Allow {
-		if !a.said() {
-			continue
-		}
-		if strings.ContainsAny(a.v, "{}") {
-			b.d.fail(a.at, Problem{Message: notYet("a placeholder in allow")})
-		} else if message := patternProblem(a.v, route.UnsafeFirstToken); message != "" {
-			b.d.fail(a.at, Problem{Message: "allow: " + message, Hint: firstTokenHint(message)})
-		} else {
-			patterns = append(patterns, a.v)
-		}
-	}
-	return patterns
-}
-
-func firstTokenHint(message string) string {
-	if strings.Contains(message, "first token") {
-		return "write the first token out, or say unsafe_first_token: true for the route"
-	}
-	return ""
 }
 
 // template checks a subject with placeholders and remembers which parameters of the path it uses.
@@ -140,18 +59,25 @@ func (b *builder) template(text val[string], what string, route *Route, segments
 		fail(Problem{Message: message, Hint: firstTokenHint(message)})
 		ok = false
 	}
+	return t, b.placeholders(t, text.at, what, route, segments, used) && ok
+}
+
+// placeholders checks that the path has every placeholder of a template.
+func (b *builder) placeholders(t subject.Template, at pos, what string, route *Route, segments []segment, used map[string]bool) bool {
+	ok := true
 	for _, name := range t.Placeholders() {
 		used[name] = true
 		switch {
 		case strings.HasPrefix(name, "claims."):
-			fail(Problem{Message: notYet("the placeholder {" + name + "}")})
+			b.d.fail(at, Problem{Message: what + ": " + notYet("the placeholder {"+name+"}")})
 			ok = false
 		case segments != nil && !hasParam(segments, name):
-			fail(Problem{Message: fmt.Sprintf("{%s} is not a placeholder of the path %s", name, route.Path), Hint: nearestHint(name, paramNames(segments))})
+			b.d.fail(at, Problem{Message: fmt.Sprintf("%s: {%s} is not a placeholder of the path %s", what, name, route.Path),
+				Hint: nearestHint(name, paramNames(segments))})
 			ok = false
 		}
 	}
-	return t, ok
+	return ok
 }
 
 func hasParam(segments []segment, name string) bool {

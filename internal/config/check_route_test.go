@@ -51,7 +51,6 @@ func TestRoutes_EachMistakeHasItsMessageAndPlace(t *testing.T) {
 		{"param of no path", one("path: /a", core, `params: {x: {pattern: a}}`), "{x} is not a placeholder of the path", "6:27"},
 		{"data", one("path: /a", core, "data: xml"), `"xml": no such value`, "6:11"},
 		{"envelope later", one("path: /a", core, "envelope: cloudevents"), "envelope: cloudevents is not supported yet", "6:15"},
-		{"on_gap later", one("path: /a", core, "resume: {on_gap: snapshot}"), "on_gap: snapshot is not supported yet", "6:22"},
 		{"bytes_per_second later", one("path: /a", core, "limits: {bytes_per_second: 1MiB}"), "limits.bytes_per_second is not supported yet", "6:14"},
 		{"headers without envelope", one("path: /a", core, "headers: [X]"), "only an envelope can show them", "6:15"},
 		{"heartbeat too short", one("path: /a", core, "heartbeat: 1ms"), "heartbeat: too small", "6:16"},

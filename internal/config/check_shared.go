@@ -30,6 +30,9 @@ func (b *builder) checkShared(route *Route, y *sharedYAML) {
 			b.d.fail(h.at, Problem{Message: "headers: " + quoteShort(h.v) + " is not a header name"})
 		}
 	}
+	if route.has(typeStream, typeKV) {
+		return // they keep nothing here, and lose nothing
+	}
 	if y.Resume.Enabled.v && route.Resume.MaxEvents == 0 {
 		b.d.fail(y.Resume.Enabled.at, Problem{Message: "resume is on, but no events are kept", Hint: "set resume.max_events, since SSE_RESUME_EVENTS is 0"})
 	}

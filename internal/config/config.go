@@ -7,15 +7,16 @@ import "time"
 // Config is one process's configuration. DefaultConfig holds every default; a variable that is absent or empty leaves it.
 // The doc tags below are the only description of a setting: -help and docs/configuration.md are made from them.
 type Config struct {
-	HTTP     HTTP     `envPrefix:"HTTP_" doc:"The public listener"`
-	Admin    Admin    `envPrefix:"ADMIN_" doc:"The listener for probes and metrics; nothing of it is ever on the public one"`
-	NATS     NATS     `envPrefix:"NATS_" doc:"How to reach NATS; at most one of credentials file, nkey, user and token"`
-	SSE      SSE      `envPrefix:"SSE_" doc:"How streams behave; a route may override what its table below names too"`
-	Auth     Auth     `envPrefix:"AUTH_" doc:"Who may read"`
-	CORS     CORS     `envPrefix:"CORS_" doc:"Pages of other origins, where a route says nothing itself"`
-	Limit    Limit    `envPrefix:"LIMIT_" doc:"How much may be used"`
-	Shutdown Shutdown `envPrefix:"SHUTDOWN_" doc:"The end of the process"`
-	Log      Log      `envPrefix:"LOG_" doc:"The log, on standard error"`
+	HTTP      HTTP      `envPrefix:"HTTP_" doc:"The public listener"`
+	Admin     Admin     `envPrefix:"ADMIN_" doc:"The listener for probes and metrics; nothing of it is ever on the public one"`
+	NATS      NATS      `envPrefix:"NATS_" doc:"How to reach NATS; at most one of credentials file, nkey, user and token"`
+	JetStream JetStream `envPrefix:"JETSTREAM_" doc:"Streams and buckets; at most one of domain and API prefix"`
+	SSE       SSE       `envPrefix:"SSE_" doc:"How streams behave; a route may override what its table below names too"`
+	Auth      Auth      `envPrefix:"AUTH_" doc:"Who may read"`
+	CORS      CORS      `envPrefix:"CORS_" doc:"Pages of other origins, where a route says nothing itself"`
+	Limit     Limit     `envPrefix:"LIMIT_" doc:"How much may be used"`
+	Shutdown  Shutdown  `envPrefix:"SHUTDOWN_" doc:"The end of the process"`
+	Log       Log       `envPrefix:"LOG_" doc:"The log, on standard error"`
 
 	RoutesFile     string   `env:"ROUTES_FILE" doc:"path of the routes file" example:"/etc/headgate/routes.yaml"`
 	SubjectsAllow  []string `env:"SUBJECTS_ALLOW" doc:"subjects that clients may name on the route /events, with or without a routes file" example:"feed.>,prices.*"`
@@ -78,6 +79,20 @@ type NATS struct {
 	ConfirmTimeout  Duration `env:"CONFIRM_TIMEOUT" doc:"how long a new stream waits until NATS has confirmed its subscription" min:"1000000"`
 	PublishTimeout  Duration `env:"PUBLISH_TIMEOUT" doc:"how long a publish waits for NATS" min:"1000000"`
 	InboxPrefix     string   `env:"INBOX_PREFIX" doc:"prefix of our inboxes, for narrow permissions" example:"_INBOX_headgate"`
+}
+
+// JetStream is how streams and buckets are read.
+type JetStream struct {
+	Domain          string   `env:"DOMAIN" doc:"JetStream domain, where it is not that of the account headgate connects to" example:"hub"`
+	APIPrefix       string   `env:"API_PREFIX" doc:"the same as a prefix, for an API that is imported under another name" example:"$JS.hub.API"`
+	TailBytes       Bytes    `env:"TAIL_BYTES" doc:"memory for the newest messages of all streams and the values of all buckets together; what does not fit is read from NATS" min:"1048576"`
+	TailAge         Duration `env:"TAIL_AGE" doc:"how far back the messages of a stream are read into memory at start"`
+	PrefillTimeout  Duration `env:"PREFILL_TIMEOUT" doc:"/readyz waits at most so long for that" min:"1"`
+	HistoryParallel int      `env:"HISTORY_PARALLEL" doc:"reads of older messages that run at once" min:"1" max:"64"`
+	LostAfter       Duration `env:"LOST_AFTER" doc:"a stream or bucket that has been missing for so long ends its clients' streams with source-lost" min:"1000000000"`
+	ReplayEvents    int      `env:"REPLAY_EVENTS" doc:"of what a client of a stream missed, it gets the newest so many events, and a $gap for the rest; 0 = no bound" min:"0"`
+	ReplayBytes     Bytes    `env:"REPLAY_BYTES" doc:"the same in bytes; 0 = no bound"`
+	ReplayAge       Duration `env:"REPLAY_AGE" doc:"the same by age; 0 = no bound"`
 }
 
 // SSE is how streams behave.
@@ -153,6 +168,8 @@ func DefaultConfig() Config {
 		NATS: NATS{URL: "nats://127.0.0.1:4222", DataConnections: 1, ReconnectWait: 500 * time.Millisecond,
 			ReconnectJitter: time.Second, PingInterval: 15 * time.Second, PendingMsgs: 65536, RingBytes: 64 << 20,
 			TopicLinger: 30 * time.Second, ConfirmTimeout: 5 * time.Second, PublishTimeout: 5 * time.Second, InboxPrefix: "_INBOX_headgate"},
+		JetStream: JetStream{TailBytes: 256 << 20, TailAge: 10 * time.Minute, PrefillTimeout: 30 * time.Second, HistoryParallel: 4,
+			LostAfter: 30 * time.Second, ReplayEvents: 10_000, ReplayBytes: 16 << 20},
 		SSE: SSE{Heartbeat: 15 * time.Second, Retry: 2 * time.Second, RetryJitter: time.Second, OverloadRetry: 10 * time.Second,
 			OverloadJitter: 20 * time.Second, WriteTimeout: 10 * time.Second, BufferBytes: 1 << 20, BufferAge: 30 * time.Second,
 			SlowConsumer: "disconnect", MaxEventBytes: 1 << 20, ResumeEvents: 64, ResumeAge: time.Minute},
@@ -183,7 +200,7 @@ func (c Config) routeDefaults() Route {
 		SlowConsumer:  c.SSE.SlowConsumer,
 		OnOverload:    "auto",
 		MaxEventBytes: c.SSE.MaxEventBytes,
-		Resume:        Resume{Enabled: c.SSE.ResumeEvents > 0, MaxEvents: c.SSE.ResumeEvents, MaxAge: c.SSE.ResumeAge},
+		Resume:        Resume{Enabled: c.SSE.ResumeEvents > 0, MaxEvents: c.SSE.ResumeEvents, MaxAge: c.SSE.ResumeAge, OnGap: onGapEvent},
 		CORS:          c.CORS,
 	}
 }

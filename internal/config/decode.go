@@ -141,12 +141,21 @@ func (d *decoder) decode(n ast.Node, dst reflect.Value, path string, depth int) 
 	if h, ok := dst.Addr().Interface().(holder); ok {
 		before := len(d.r.problems)
 		inner := reflect.ValueOf(h.target()).Elem()
+		if _, null := n.(*ast.NullNode); (null || n == nil) && inner.Kind() == reflect.Struct {
+			d.nothing(n, path)
+			h.spoil()
+			return
+		}
 		d.decode(n, inner, path, depth+1)
 		if inner.Kind() == reflect.Struct || len(d.r.problems) == before {
 			h.place(position(n))
 		} else {
 			h.spoil() // a scalar that could not be read counts as not said, so that nothing complains about it again
 		}
+		return
+	}
+	if l, ok := dst.Addr().Interface().(*literal); ok {
+		d.literal(n, l, path)
 		return
 	}
 	if _, ok := n.(*ast.NullNode); ok || n == nil {
@@ -207,6 +216,10 @@ func (d *decoder) null(n ast.Node, dst reflect.Value, path string) {
 	case reflect.Slice, reflect.Map, reflect.Struct, reflect.Interface:
 		return
 	}
+	d.nothing(n, path)
+}
+
+func (d *decoder) nothing(n ast.Node, path string) {
 	d.fail(position(n), Problem{Message: shown(path) + " has no value", Hint: "write one, or drop the line"})
 }
 

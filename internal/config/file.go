@@ -17,7 +17,7 @@ type routesFile struct {
 type sharedYAML struct {
 	Auth          authYAML      `yaml:"auth" doc:"who may use the route"`
 	Data          val[string]   `yaml:"data" doc:"what a message's payload is: text, JSON that is checked, or bytes sent as base64" oneof:"text,json,base64" def:"text"`
-	Envelope      val[string]   `yaml:"envelope" doc:"headgate = data is a JSON object of subject, time, id, headers and data" oneof:"none,headgate" later:"cloudevents" def:"none"`
+	Envelope      val[string]   `yaml:"envelope" doc:"headgate = data is a JSON object of subject or key, time, id, headers and data" oneof:"none,headgate" later:"cloudevents" def:"none; headgate where all sources are kv"`
 	Headers       []val[string] `yaml:"headers" doc:"message headers that the envelope may show" example:"[Content-Type]"`
 	Heartbeat     val[Duration] `yaml:"heartbeat" doc:"longest silence on a stream" def:"SSE_HEARTBEAT" min:"1000000000" example:"15s"`
 	SlowConsumer  val[string]   `yaml:"slow_consumer" doc:"what happens to a client that falls too far behind" oneof:"disconnect,drop_oldest" def:"SSE_SLOW_CONSUMER"`
@@ -36,9 +36,9 @@ type routeYAML struct {
 	Sources    []val[sourceYAML]    `yaml:"sources" doc:"the same for several sources on one stream"`
 	Publish    val[publishYAML]     `yaml:"publish" doc:"POST on the path publishes"`
 	Params     map[string]paramYAML `yaml:"params" doc:"what the placeholders of the path may be" example:"{symbol: {pattern: \"[A-Z]{1,6}\"}}"`
-	Event      eventYAML            `yaml:"event" doc:"type of the events; without it a message's Sse-Event header says it"`
-	Snapshot   snapshotYAML         `yaml:"snapshot" doc:"current state before live events" later:"snapshot"`
-	End        endYAML              `yaml:"end" doc:"streams that end by themselves" later:"end"`
+	Event      eventYAML            `yaml:"event" doc:"type of the events; without it a message's Sse-Event header says it, and of kv what happened to the key"`
+	Snapshot   val[snapshotYAML]    `yaml:"snapshot" doc:"type stream: the state that comes before what happens now" example:"last_per_subject"`
+	End        val[endYAML]         `yaml:"end" doc:"types stream and kv: the message behind which a stream ends for good" example:"{when: {field: status, in: [done, failed]}}"`
 	sharedYAML `yaml:",inline"`
 
 	UnsafeFirstToken val[bool] `yaml:"unsafe_first_token" doc:"let the first token of a subject be a placeholder or a wildcard: clients may then reach every subject" def:"false"`
@@ -46,12 +46,12 @@ type routeYAML struct {
 
 type sourceYAML struct {
 	Name    val[string]   `yaml:"name" doc:"what $gap calls it" def:"the route's name, then <route>.2, …"`
-	Type    val[string]   `yaml:"type" doc:"core = live messages of NATS" required:"true" oneof:"core" later:"stream,kv" example:"core"`
-	Subject val[string]   `yaml:"subject" doc:"subject or pattern; {placeholders} of the path stand for whole tokens" example:"prices.{symbol}"`
+	Type    val[string]   `yaml:"type" doc:"core = live messages of NATS; stream = messages of a JetStream stream, none of them missed; kv = values of a Key-Value bucket and their changes" required:"true" oneof:"core,stream,kv" example:"core"`
+	Stream  val[string]   `yaml:"stream" doc:"type stream: its name" example:"ORDERS"`
+	Subject val[string]   `yaml:"subject" doc:"types core and stream: subject or pattern; {placeholders} of the path stand for whole tokens" example:"prices.{symbol}"`
 	Allow   []val[string] `yaml:"allow" doc:"instead of subject: clients name subjects inside these patterns, ?subject=feed.eu.>" example:"[\"feed.>\"]"`
-	Stream  val[string]   `yaml:"stream" doc:"type stream: its name" hidden:"true"`
-	Bucket  val[string]   `yaml:"bucket" doc:"type kv: its name" hidden:"true"`
-	Key     val[string]   `yaml:"key" doc:"type kv: key or pattern" hidden:"true"`
+	Bucket  val[string]   `yaml:"bucket" doc:"type kv: its name" example:"FLAGS"`
+	Key     val[string]   `yaml:"key" doc:"type kv: key or pattern; {placeholders} of the path stand for whole tokens" def:"all keys" example:"\"{env}.>\""`
 }
 
 type publishYAML struct {
@@ -70,7 +70,7 @@ type paramYAML struct {
 }
 
 type eventYAML struct {
-	Type val[string] `yaml:"type" doc:"a fixed type, or {subject[n]} = token n of the message's subject, from 0" example:"price"`
+	Type val[string] `yaml:"type" doc:"a fixed type, or {subject[n]} = token n of the message's subject, or key, from 0" example:"price"`
 }
 
 type limitsYAML struct {
@@ -82,9 +82,9 @@ type limitsYAML struct {
 
 type resumeYAML struct {
 	Enabled   val[bool]     `yaml:"enabled" doc:"false is the same as resume: off" def:"true"`
-	MaxEvents val[int]      `yaml:"max_events" doc:"core: events kept per subject" def:"SSE_RESUME_EVENTS" min:"1" max:"1000000" example:"64"`
-	MaxAge    val[Duration] `yaml:"max_age" doc:"core: how long they are kept" def:"SSE_RESUME_AGE" min:"1" example:"1m"`
-	OnGap     val[string]   `yaml:"on_gap" doc:"what follows a hole: an event that says so" oneof:"event" later:"snapshot" def:"event"`
+	MaxEvents val[int]      `yaml:"max_events" doc:"core: events kept per subject; stream: of what was missed, the newest so many events" def:"SSE_RESUME_EVENTS, of a stream JETSTREAM_REPLAY_EVENTS" min:"1" max:"1000000" example:"64"`
+	MaxAge    val[Duration] `yaml:"max_age" doc:"core: how long they are kept; stream: nothing older" def:"SSE_RESUME_AGE, of a stream JETSTREAM_REPLAY_AGE" min:"1" example:"1m"`
+	OnGap     val[string]   `yaml:"on_gap" doc:"what follows a hole: the events behind it, or the state that snapshot says" oneof:"event,snapshot" def:"event"`
 }
 
 // scalar reads resume: off, and its counterpart on.
@@ -106,17 +106,24 @@ type corsYAML struct {
 }
 
 type snapshotYAML struct {
-	Mode  val[string]   `yaml:"mode" doc:"which messages" oneof:"last_per_subject,last,all,since"`
-	Since val[Duration] `yaml:"since" doc:"mode since: how far back"`
+	Mode  val[string]   `yaml:"mode" doc:"which messages: the last of each subject, the last one, all, or those of the last while" required:"true" oneof:"last_per_subject,last,all,since" example:"last_per_subject"`
+	Since val[Duration] `yaml:"since" doc:"mode since: how far back" min:"1" example:"1h"`
+}
+
+// scalar reads snapshot: last, the mode alone.
+func (y *snapshotYAML) scalar(d *decoder, text string, at pos) bool {
+	y.Mode = val[string]{v: text, at: at}
+	d.checkMember(members(reflect.TypeFor[snapshotYAML]())[0], reflect.ValueOf(&y.Mode).Elem(), "snapshot")
+	return true
 }
 
 type endYAML struct {
-	When endWhenYAML `yaml:"when" doc:"the message that ends the stream"`
+	When val[endWhenYAML] `yaml:"when" doc:"what the message says" required:"true" example:"{field: status, in: [done, failed]}"`
 }
 
 type endWhenYAML struct {
-	Field val[string] `yaml:"field" doc:"field of the JSON payload"`
-	In    []val[any]  `yaml:"in" doc:"its values"`
+	Field val[string]    `yaml:"field" doc:"field of the payload, which is JSON; dots lead into objects" required:"true" example:"status"`
+	In    []val[literal] `yaml:"in" doc:"its values: text, numbers, true, false, null" required:"true" example:"[done, failed]"`
 }
 
 // fieldAliases are names that people write for ours, in the mapping where ours stands.
@@ -124,7 +131,8 @@ var fieldAliases = map[string]string{
 	"subject": "source: {type: core, subject: …}", "subjects": "sources: [{type: core, subject: …}, …]", "url": "path",
 	"event_type": "event: {type: …}", "slow_consumer_policy": "slow_consumer", "origin": "origins: […]",
 	"allowed_origins": "origins: […]", "allow_credentials": "credentials", "max_connections": "connections", "kind": "type",
-	"allow_subjects": "allow: […]", "route": "routes",
+	"allow_subjects": "allow: […]", "route": "routes", "stream_name": "stream", "keys": "key", "replay": "resume: {…}",
+	"initial": "snapshot", "until": "end: {when: {field: …, in: […]}}",
 }
 
 // member is one field of a mapping, as its tags describe it.

@@ -20,7 +20,9 @@ func FuzzRoutes(f *testing.F) {
 	for _, s := range []string{"", "\x00", "---\n---\n", "a: &a [*a]", "&a *a", "<<: *x", "? a\n: b", "!!binary x", "version: 1\nroutes: [~]", "version: 1\nroutes: [[]]",
 		"version: 1\nroutes: [{name: a, path: /a, source: [x]}]", "version: [1]\nroutes: {", "\ufeffversion: 1", "version: 1\r\nroutes:\r\n  - name: a\r\n    heartbeet: 1",
 		"version: 1\nroutes:\n  - {params: {a: b}, limits: 5, cors: [], event: x, publish: y, auth: no}", "<<: {<<: {<<: {a: b}}}", "version: .inf\nroutes: .nan",
-		"version: 1\ndefaults: {resume: {<<: off}}", "? [a]\n: b\n? {c: d}\n: e", "routes: |\n  text\n", "routes: >-\n", "%YAML 1.1\n---\na: b", "a: 'x\n\n y'", "!!map {a: b}"} {
+		"version: 1\ndefaults: {resume: {<<: off}}", "? [a]\n: b\n? {c: d}\n: e", "routes: |\n  text\n", "routes: >-\n", "%YAML 1.1\n---\na: b", "a: 'x\n\n y'", "!!map {a: b}",
+		"version: 1\nroutes: [{name: a, path: /a, source: {type: kv, bucket: B, key: \"{x}\"}, snapshot: [~], end: {when: {field: ., in: [.nan, [], 0x, 1e999]}}}]",
+		"version: 1\nroutes: [{name: a, path: /a, source: {type: stream, stream: S, subject: a}, snapshot: &x since, end: *x, resume: {on_gap: snapshot}}]"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

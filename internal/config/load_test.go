@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -94,11 +95,11 @@ func TestLoad_TheExampleIsGood(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
-	if len(c.Routes) != 5 {
+	if len(c.Routes) != 9 {
 		t.Fatalf("%d routes", len(c.Routes))
 	}
 	dashboard := c.Routes[2]
-	if dashboard.Sources[0].Name != "jobs" || dashboard.Resume != (Resume{true, 256, 5 * time.Minute}) || dashboard.MaxStreams != 2000 {
+	if dashboard.Sources[0].Name != "jobs" || dashboard.Resume != (Resume{Enabled: true, MaxEvents: 256, MaxAge: 5 * time.Minute, OnGap: "event"}) || dashboard.MaxStreams != 2000 {
 		t.Errorf("%+v", dashboard)
 	}
 	logs := c.Routes[3]
@@ -106,7 +107,25 @@ func TestLoad_TheExampleIsGood(t *testing.T) {
 		logs.CORS.AllowedOrigins[0] != "*" || logs.OnOverload != "status" {
 		t.Errorf("%+v", logs)
 	}
-	if p := c.Routes[4].Publish; p == nil || p.MaxBytes != 16<<10 || p.Headers[0] != "Content-Type" {
+	orders := c.Routes[4]
+	if !reflect.DeepEqual(orders.Sources[0], Source{Name: "orders", Type: "stream", Stream: "ORDERS", Subject: "orders.{tenant}.>"}) || orders.Snapshot != (Snapshot{Mode: "last_per_subject"}) ||
+		orders.Resume != (Resume{Enabled: true, Replay: Replay{10_000, 16 << 20, time.Hour}, OnGap: "snapshot"}) || orders.Envelope != "none" {
+		t.Errorf("%+v", orders)
+	}
+	flags := c.Routes[5]
+	if !reflect.DeepEqual(flags.Sources[0], Source{Name: "flags", Type: "kv", Stream: "FLAGS", Subject: "{env}.>"}) || flags.Envelope != "headgate" ||
+		flags.Resume != (Resume{Enabled: true, OnGap: "event"}) {
+		t.Errorf("%+v", flags)
+	}
+	if job := c.Routes[6]; job.Snapshot.Mode != "last" || job.End.Field != "status" || strings.Join(job.End.In, " ") != `"done" "failed"` {
+		t.Errorf("%+v", job)
+	}
+	overview := c.Routes[7]
+	if len(overview.Sources) != 4 || overview.Sources[2].Subject != ">" || overview.Sources[1].Allow[0] != "jobs.*.progress" ||
+		overview.Resume != (Resume{Enabled: true, MaxEvents: 64, MaxAge: time.Minute, Replay: Replay{10_000, 16 << 20, 0}, OnGap: "event"}) {
+		t.Errorf("%+v", overview)
+	}
+	if p := c.Routes[8].Publish; p == nil || p.MaxBytes != 16<<10 || p.Headers[0] != "Content-Type" {
 		t.Errorf("%+v", p)
 	}
 }
@@ -208,10 +227,10 @@ routes:
 	}
 	plain, own := c.Routes[0], c.Routes[1]
 	if plain.Heartbeat != 20*time.Second || plain.MaxEventBytes != 2<<20 || plain.SlowConsumer != "drop_oldest" || plain.Data != "text" ||
-		plain.CORS.AllowedOrigins[0] != "https://b.example" || plain.Resume != (Resume{true, 7, time.Minute}) || plain.MaxStreams != 9 {
+		plain.CORS.AllowedOrigins[0] != "https://b.example" || plain.Resume != (Resume{Enabled: true, MaxEvents: 7, MaxAge: time.Minute, OnGap: "event"}) || plain.MaxStreams != 9 {
 		t.Errorf("%+v", plain)
 	}
-	if own.Heartbeat != 30*time.Second || len(own.CORS.AllowedOrigins) != 0 || own.Resume != (Resume{true, 7, time.Hour}) || own.MaxStreams != 0 {
+	if own.Heartbeat != 30*time.Second || len(own.CORS.AllowedOrigins) != 0 || own.Resume != (Resume{Enabled: true, MaxEvents: 7, MaxAge: time.Hour, OnGap: "event"}) || own.MaxStreams != 0 {
 		t.Errorf("%+v", own)
 	}
 }
@@ -250,6 +269,35 @@ func TestLoad_SubjectsAllowMakesOneRouteBesideTheFile(t *testing.T) {
 	for _, bad := range []string{">", "*.a", "$SYS.>", "_INBOX.>", "a..b", "a.b*", "a b"} {
 		if _, _, errs := load(t, good, "SUBJECTS_ALLOW="+bad); len(errs) != 1 {
 			t.Errorf("SUBJECTS_ALLOW=%s: %v", bad, errs)
+		}
+	}
+}
+
+func TestLoad_JetStreamIsReachedOneWay(t *testing.T) {
+	for _, test := range []struct {
+		env              []string
+		message, api, is string
+	}{
+		{[]string{"JETSTREAM_DOMAIN=hub"}, "", "", "hub"},
+		{[]string{"JETSTREAM_API_PREFIX=$JS.hub.API."}, "", "$JS.hub.API", ""},
+		{[]string{"JETSTREAM_API_PREFIX=JS.acme.API"}, "", "JS.acme.API", ""},
+		{[]string{"JETSTREAM_DOMAIN=hub", "JETSTREAM_API_PREFIX=a"}, "given together with JETSTREAM_DOMAIN", "", ""},
+		{[]string{"JETSTREAM_DOMAIN=a.b"}, "contains a dot", "", ""},
+		{[]string{"JETSTREAM_API_PREFIX=a.*"}, "wildcards are not allowed", "", ""},
+		{[]string{"JETSTREAM_API_PREFIX=."}, "is empty", "", ""},
+		{[]string{"JETSTREAM_TAIL_BYTES=1KiB"}, "too small", "", ""},
+		{[]string{"JETSTREAM_LOST_AFTER=1ms"}, "too small", "", ""},
+		{[]string{"JETSTREAM_HISTORY_PARALLEL=0"}, "too small", "", ""},
+		{[]string{"JETSTREAM_PREFIX=a"}, "no such variable", "", ""},
+		{[]string{"JETSTREAM_TAIL_BYTE=1GiB"}, "no such variable", "", ""},
+	} {
+		c, warnings, errs := load(t, good, test.env...)
+		if test.message == "" {
+			if errs != nil || warnings != nil || c.JetStream.APIPrefix != test.api || c.JetStream.Domain != test.is {
+				t.Errorf("%v: %v %v %+v", test.env, errs, warnings, c.JetStream)
+			}
+		} else if len(errs) != 1 || !strings.Contains(errs[0].Message, test.message) {
+			t.Errorf("%v: %v", test.env, errs)
 		}
 	}
 }

@@ -79,8 +79,11 @@ func printRoute(b *strings.Builder, r *Route) {
 	line("path", yamlText(r.Path))
 	if len(r.Sources) > 0 {
 		line("sources", "")
-		for _, s := range r.Sources {
-			b.WriteString("      - " + flow("name", yamlText(s.Name), "type", s.Type, "subject", optional(s.Subject), "allow", optionalList(s.Allow)) + "\n")
+		for i, s := range r.Sources {
+			if i > 0 && s.Name == defaultName(r.Name, i) {
+				s.Name = "" // the file cannot say it
+			}
+			b.WriteString("      - " + sourceText(s) + "\n")
 		}
 	}
 	if p := r.Publish; p != nil {
@@ -107,11 +110,51 @@ func printRoute(b *strings.Builder, r *Route) {
 	line("on_overload", r.OnOverload)
 	line("max_event_bytes", r.MaxEventBytes.String())
 	line("limits", flow("connections", strconv.Itoa(r.MaxStreams)))
-	line("resume", flow("enabled", strconv.FormatBool(r.Resume.Enabled), "max_events", positive(r.Resume.MaxEvents), "max_age", durationText(r.Resume.MaxAge)))
+	line("resume", resumeText(r))
+	if s := r.Snapshot; s.Mode == modeSince {
+		line("snapshot", flow("mode", s.Mode, "since", durationText(s.Since)))
+	} else if s.Mode != "" {
+		line("snapshot", s.Mode)
+	}
+	if e := r.End; e.Field != "" {
+		line("end", flow("when", flow("field", yamlText(e.Field), "in", "["+strings.Join(e.In, ", ")+"]")))
+	}
 	line("cors", flow("origins", yamlList(r.CORS.AllowedOrigins), "credentials", strconv.FormatBool(r.CORS.AllowCredentials)))
 	if r.UnsafeFirstToken {
 		line("unsafe_first_token", "true")
 	}
+}
+
+func sourceText(s Source) string {
+	if s.Type == typeKV {
+		return flow("name", optional(s.Name), "type", s.Type, "bucket", yamlText(s.Stream), "key", yamlText(s.Subject))
+	}
+	return flow("name", optional(s.Name), "type", s.Type, "stream", optional(s.Stream), "subject", optional(s.Subject), "allow", optionalList(s.Allow))
+}
+
+// resumeText shows the bounds that hold for all sources of the route, since the file cannot say others. What it leaves out is in the
+// environment.
+func resumeText(r *Route) string {
+	events, age := r.Resume.MaxEvents, r.Resume.MaxAge
+	if replay := r.Resume.Replay; r.has(typeStream) {
+		if !r.has(typeCore) {
+			events, age = replay.MaxEvents, replay.MaxAge
+		}
+		if events != replay.MaxEvents {
+			events = 0
+		}
+		if age != replay.MaxAge {
+			age = 0
+		}
+	}
+	if r.has(typeCore) && r.Resume.MaxEvents == 0 || len(r.Sources) == 0 && events == 0 {
+		age = 0 // nothing is kept that could have an age
+	}
+	text := ""
+	if age > 0 {
+		text = durationText(age)
+	}
+	return flow("enabled", strconv.FormatBool(r.Resume.Enabled), "max_events", positive(events), "max_age", text, "on_gap", r.Resume.OnGap)
 }
 
 // flow writes {key: value, …} of pairs, without those that have no value.

@@ -17,7 +17,7 @@ func genEnv(t *rapid.T) []string {
 	env := []string{"AUTH_MODE=none", "ROUTES_FILE=/routes.yaml", "SHUTDOWN_TIMEOUT=2h", "SHUTDOWN_DRAIN=" + durationText(genDuration(t, 0)), "SHUTDOWN_DELAY=" + durationText(genDuration(t, 0))}
 	for _, f := range fields() {
 		file := strings.HasSuffix(f.name, "_FILE")
-		if file || f.secret || strings.HasPrefix(f.name, "SHUTDOWN_") || f.name == "AUTH_MODE" || !rapid.Bool().Draw(t, f.name) {
+		if file || f.secret || strings.HasPrefix(f.name, "SHUTDOWN_") || f.name == "AUTH_MODE" || f.name == "JETSTREAM_API_PREFIX" || !rapid.Bool().Draw(t, f.name) {
 			continue
 		}
 		text := f.sample(&defaults)
@@ -56,11 +56,25 @@ func genRoutes(t *rapid.T) string {
 	for i := range rapid.IntRange(1, 5).Draw(t, "routes") {
 		n := strconv.Itoa(i)
 		b.WriteString("  - name: r" + n + "\n    path: /" + rapid.SampledFrom([]string{"true", "1", "a-b", "x.y"}).Draw(t, "segment") + n + "/{p}\n")
+		state := rapid.SampledFrom([]string{"", "    snapshot: last\n", "    snapshot: {mode: since, since: 90s}\n    end: {when: {field: a.b, in: [x, \"1\", 1, 2.5e10, true, null, \"é\\n\"]}}\n"}).Draw(t, "state")
+		source := rapid.SampledFrom([]string{
+			"    source: {type: core, subject: \"a.{p}\"}\n", "    source: {type: core, allow: [\"a.>\", b]}\n",
+			"    sources: [{type: core, subject: \"a.{p}.>\"}, {type: core, subject: n, name: other}]\n",
+			"    source: {type: stream, stream: \"S-1\", subject: \"a.{p}\"}\n" + state,
+			"    source: {type: stream, stream: \"true\", allow: [\"a.>\", b]}\n" + state,
+			"    source: {type: kv, bucket: \"1\", key: \"{p}.>\"}\n",
+			"    source: {type: kv, bucket: B}\n    end: {when: {field: \"true\", in: [a]}}\n",
+			"    sources: [{type: core, subject: \"a.{p}\"}, {type: kv, bucket: B}, {type: stream, stream: S, subject: s}]\n" + state,
+		}).Draw(t, "source")
+		resume := []string{"off", "on", "{on_gap: event}"}
+		if !strings.HasPrefix(source, "    source: {type: kv") {
+			resume = append(resume, "{enabled: true, max_events: 3}", "{max_age: 1h}")
+		}
 		for _, field := range []string{
 			`auth: {required: false}`, `params: {p: {pattern: "` + rapid.SampledFrom([]string{"[a-z]+", "a|b", "^x$", `\\d \"q\"`, "é'"}).Draw(t, "pattern") + `"}}`,
 			`event: {type: "` + rapid.SampledFrom([]string{"true", "1", "{subject[0]}", "a: b", "é # x", "-", "'", `\"`}).Draw(t, "event") + `"}`,
 			"data: base64", "heartbeat: 1500ms", "slow_consumer: drop_oldest", "on_overload: retry", "max_event_bytes: 3KB", "limits: {connections: 4}",
-			"resume: " + rapid.SampledFrom([]string{"off", "on", "{enabled: true, max_events: 3}", "{max_age: 1h}"}).Draw(t, "resume"),
+			"resume: " + rapid.SampledFrom(resume).Draw(t, "resume"),
 			`cors: {origins: ` + rapid.SampledFrom([]string{"[]", `["*"]`, `["https://a.example", "http://b:1"]`}).Draw(t, "origins") + `}`,
 			`envelope: headgate`, "unsafe_first_token: true",
 		} {
@@ -68,10 +82,7 @@ func genRoutes(t *rapid.T) string {
 				b.WriteString("    " + field + "\n")
 			}
 		}
-		b.WriteString(rapid.SampledFrom([]string{
-			"    source: {type: core, subject: \"a.{p}\"}\n", "    source: {type: core, allow: [\"a.>\", b]}\n",
-			"    sources: [{type: core, subject: \"a.{p}.>\"}, {type: core, subject: n, name: other}]\n",
-		}).Draw(t, "source"))
+		b.WriteString(source)
 	}
 	return b.String()
 }

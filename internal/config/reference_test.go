@@ -176,6 +176,8 @@ func memberForm(m member) string {
 	switch {
 	case m.name == "resume":
 		return "mapping, or `off`"
+	case m.name == "snapshot":
+		return "mapping, or its `mode`"
 	case m.typ.Kind() == reflect.Slice:
 		return "list"
 	case m.typ.Kind() == reflect.Map:

@@ -44,7 +44,7 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
-// Certain says whether data is certainly missing when this reason is given, or only may be.
+// Certain says whether data is certainly missing when this reason is given and nothing more is known, or only may be.
 func (r Reason) Certain() bool {
 	switch r {
 	case Reset, Rewound, UnknownPosition, Reconnect:
@@ -68,6 +68,7 @@ type Hole struct {
 	Source   string // the route's name for the source
 	From, To uint64 // first and last missing sequence, inclusive; 0 when unknown
 	Snapshot bool   // a fresh state follows: forget the old one
+	Unsure   bool   // something may be missing, although the reason alone would make it certain
 }
 
 // wire is the data of the event, in the order of docs/protocol.md.
@@ -82,7 +83,7 @@ type wire struct {
 
 // Frame is the event.
 func Frame(h Hole) *sse.Frame {
-	w := wire{Reason: h.Reason.String(), Certain: h.Reason.Certain(), Source: h.Source, From: h.From, To: h.To, Next: "live"}
+	w := wire{Reason: h.Reason.String(), Certain: h.Reason.Certain() && !h.Unsure, Source: h.Source, From: h.From, To: h.To, Next: "live"}
 	if h.Snapshot {
 		w.Next = "snapshot"
 	}

@@ -16,6 +16,8 @@ func TestFrame_IsTheEventOfTheProtocol(t *testing.T) {
 		{Hole{Reason: Overflow, Source: "prices"}, `{"reason":"overflow","certain":true,"source":"prices","next":"live"}`},
 		{Hole{Reason: Reconnect, Source: "a"}, `{"reason":"reconnect","certain":false,"source":"a","next":"live"}`},
 		{Hole{Reason: Expired, Source: "a", From: 3, To: 9}, `{"reason":"expired","certain":true,"source":"a","from":3,"to":9,"next":"live"}`},
+		{Hole{Reason: Expired, Source: "a", From: 3, To: 9, Unsure: true}, `{"reason":"expired","certain":false,"source":"a","from":3,"to":9,"next":"live"}`},
+		{Hole{Reason: Reset, Source: "a", Unsure: true}, `{"reason":"reset","certain":false,"source":"a","next":"live"}`},
 		{Hole{Reason: Reset, Source: "a", Snapshot: true}, `{"reason":"reset","certain":false,"source":"a","next":"snapshot"}`},
 	} {
 		got := string(Frame(c.hole).AppendBlock(nil, nil))

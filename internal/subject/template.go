@@ -12,6 +12,7 @@ import (
 type Template struct {
 	text   string
 	tokens []part
+	key    bool // of keys: see ParseKey
 }
 
 // part is one token: literal or wildcard text, or the name of a placeholder.
@@ -153,7 +154,8 @@ func (e *PlaceholderError) Error() string { return "{" + e.Name + "} " + e.Err.E
 func (e *PlaceholderError) Unwrap() error { return e.Err }
 
 // Expand puts a value for every placeholder. The result has the same number of tokens as the template, is valid, is matched by
-// Pattern, and is not Internal; otherwise there is an error, a *PlaceholderError when a value is at fault. It never holds the value.
+// Pattern, and is not Internal, unless it is a key, which then has only characters of keys; otherwise there is an error, a
+// *PlaceholderError when a value is at fault. It never holds the value.
 func (t Template) Expand(value func(name string) (string, bool)) (string, error) {
 	var b strings.Builder
 	for i, p := range t.tokens {
@@ -171,10 +173,13 @@ func (t Template) Expand(value func(name string) (string, bool)) (string, error)
 		if err := ValidToken(v); err != nil {
 			return "", &PlaceholderError{p.name, err}
 		}
+		if t.key && strings.ContainsFunc(v, notOfKeys) {
+			return "", &PlaceholderError{p.name, errKey}
+		}
 		b.WriteString(v)
 	}
 	s := b.String()
-	if Internal(s) {
+	if Internal(s) && !t.key {
 		return "", ErrInternal
 	}
 	if len(s) > MaxLen {

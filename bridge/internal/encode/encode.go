@@ -25,6 +25,10 @@ type Message struct {
 	Header  map[string][]string // nil when the message has none
 	ID      string              // the message's own position, for the envelope; made by ID, "" when it has none
 	At      int64               // Unix nanoseconds
+
+	Key  string // of a bucket: stands in the envelope, and for rules about tokens, in place of the subject; "" of anything else
+	Type string // the source's own event type, which counts where the route fixes none; "" when the source has none
+	Gone bool   // there is no value, as when a key was deleted. Data does not count
 }
 
 // Result is a frame, or why there is none.
@@ -33,17 +37,19 @@ type Result struct {
 	Refused bool       // no frame: a $gap of this reason takes its place
 	Reason  gap.Reason // when refused
 	BadType bool       // the event type could not be relayed and became "message"
+	Last    bool       // the format's end: nothing follows this message, whether there is a frame of it or not
 }
 
 // Format is a flow.Format made ready for use. It is immutable.
 type Format struct {
 	flow.Format
 	headers []string
+	end     *end // nil: no message is the last
 }
 
 // Compile prepares a format.
 func Compile(f flow.Format) *Format {
-	c := &Format{Format: f}
+	c := &Format{Format: f, end: compileEnd(f.EndField, f.EndIn)}
 	for name := range strings.SplitSeq(f.Headers, ",") {
 		if name = strings.TrimSpace(name); name != "" {
 			c.headers = append(c.headers, name)
@@ -57,34 +63,50 @@ func (f *Format) WantsID() bool { return f.IDs && f.Envelope == "headgate" }
 
 // Encode makes the frame of a message.
 func (f *Format) Encode(m *Message) Result {
-	if f.MaxBytes > 0 && len(m.Data) > f.MaxBytes {
+	r := f.encode(m)
+	r.Last = f.end != nil && !m.Gone && f.end.metBy(m.Data)
+	return r
+}
+
+func (f *Format) encode(m *Message) Result {
+	switch {
+	case m.Gone: // there is nothing that could be refused
+	case f.MaxBytes > 0 && len(m.Data) > f.MaxBytes:
 		return Result{Refused: true, Reason: gap.TooLarge}
-	}
-	if f.Data == "json" && !(utf8.Valid(m.Data) && json.Valid(m.Data)) {
+	case f.Data == "json" && !(utf8.Valid(m.Data) && json.Valid(m.Data)):
 		return Result{Refused: true, Reason: gap.Invalid}
 	}
 	eventType, ok := f.eventType(m)
-	if f.Envelope == "headgate" {
-		return Result{Frame: sse.NewFrame(eventType, f.envelope(m)), BadType: !ok}
-	}
 	data := m.Data
-	if f.Data == "base64" {
+	switch {
+	case f.Envelope == "headgate":
+		data = f.envelope(m)
+	case m.Gone && f.Data == "json":
+		data = []byte("null") // still what the route promises
+	case m.Gone:
+		data = nil
+	case f.Data == "base64":
 		data = base64.StdEncoding.AppendEncode(make([]byte, 0, base64.StdEncoding.EncodedLen(len(data))), data)
 	}
 	return Result{Frame: sse.NewFrame(eventType, data), BadType: !ok}
 }
 
-// eventType is the route's, fixed or a token of the subject, or else the publisher's. What cannot be relayed becomes
-// "message", and ok is false.
+// eventType is the route's, fixed or a token of the subject or key, or else the source's own, or else the publisher's. What cannot be
+// relayed becomes "message", and ok is false.
 func (f *Format) eventType(m *Message) (name string, ok bool) {
 	switch {
 	case f.Event != "":
 		name = f.Event
 	case f.Token >= 0:
-		name, ok = subject.Token(m.Subject, f.Token)
-		if !ok {
+		tokens := m.Subject
+		if m.Key != "" {
+			tokens = m.Key
+		}
+		if name, ok = subject.Token(tokens, f.Token); !ok {
 			return sse.Message, false
 		}
+	case m.Type != "":
+		name = m.Type
 	default:
 		values := m.Header[TypeHeader]
 		if len(values) == 0 {

@@ -109,6 +109,105 @@ func TestEnvelope_HasItsFieldsInOrder(t *testing.T) {
 	}
 }
 
+func TestBucket_KeyAndTypeStandWhereSubjectAndHeaderWould(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+	const head = `data: {"key":"eu.flag","time":"2026-01-02T03:04:05.000006Z","id":"1~abcdef.7","headers":{"Trace":"a"},"data":`
+	put := Message{Subject: "$KV.FLAGS.eu.flag", Key: "eu.flag", Type: "put", Data: []byte(`{"on":true}`), At: at.UnixNano(), ID: ID("1~abcdef.", 7),
+		Header: map[string][]string{"Trace": {"a"}, TypeHeader: {"theirs"}}}
+	gone := put
+	gone.Type, gone.Gone, gone.Data = "delete", true, nil
+	rest := gone
+	rest.Data = []byte("not JSON, and of no meaning")
+	for _, c := range []struct {
+		name   string
+		format flow.Format
+		m      Message
+		want   string
+	}{
+		{"put", flow.Format{Data: "json", Envelope: "headgate", Token: -1, IDs: true, Headers: "Trace"}, put, "event: put\n" + head + `{"on":true}}` + "\n\n"},
+		{"put as text", flow.Format{Data: "text", Envelope: "headgate", Token: -1, IDs: true, Headers: "Trace"}, put, "event: put\n" + head + `"{\"on\":true}"}` + "\n\n"},
+		{"delete", flow.Format{Data: "json", Envelope: "headgate", Token: -1, IDs: true, Headers: "Trace"}, gone, "event: delete\n" + head + "null}\n\n"},
+		{"delete as text", flow.Format{Data: "text", Envelope: "headgate", Token: -1, IDs: true, Headers: "Trace"}, gone, "event: delete\n" + head + "null}\n\n"},
+		{"delete with a payload", flow.Format{Data: "base64", Envelope: "headgate", Token: -1, IDs: true, Headers: "Trace"}, rest, "event: delete\n" + head + "null}\n\n"},
+		{"a type of the route", flow.Format{Data: "text", Event: "flag", Token: -1}, put, "event: flag\ndata: {\"on\":true}\n\n"},
+		{"a token of the key", flow.Format{Data: "text", Token: 1}, put, "event: flag\ndata: {\"on\":true}\n\n"},
+		{"no value without an envelope", flow.Format{Data: "text", Token: -1}, rest, "event: delete\ndata: \n\n"},
+		{"no value where JSON is promised", flow.Format{Data: "json", Token: -1}, rest, "event: delete\ndata: null\n\n"},
+		{"no value is never too large", flow.Format{Data: "base64", Token: -1, MaxBytes: 1}, rest, "event: delete\ndata: \n\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if r := Compile(c.format).Encode(&c.m); block(r) != c.want || r.Refused || r.BadType {
+				t.Errorf("%+v\ngot  %q\nwant %q", r, block(r), c.want)
+			}
+		})
+	}
+}
+
+func TestEnd_IsTheMessageWhoseFieldHasOneOfTheValues(t *testing.T) {
+	const in = "\"done\"\n\"fail\\u0065d\"\n3\nfalse\nnull\n9007199254740993"
+	for _, c := range []struct {
+		field, payload string
+		last           bool
+	}{
+		{"status", `{"status":"done"}`, true},
+		{"status", ` { "other": [1, {}], "st\u0061tus" : "failed" } `, true},
+		{"status", `{"status":"Done"}`, false},
+		{"status", `{"status":3}`, true},
+		{"status", `{"status":3.0}`, true},
+		{"status", `{"status":30e-1}`, true},
+		{"status", `{"status":"3"}`, false},
+		{"status", `{"status":9007199254740993}`, true},
+		{"status", `{"status":9007199254740992}`, false},
+		{"status", `{"status":1e999}`, false},
+		{"status", `{"status":false}`, true},
+		{"status", `{"status":true}`, false},
+		{"status", `{"status":null}`, true},
+		{"status", `{}`, false},
+		{"status", `{"status":["done"]}`, false},
+		{"status", `{"status":{"status":"done"}}`, false},
+		{"status", `{"job":{"status":"done"}}`, false},
+		{"status", `{"status":"done"`, false},
+		{"status", `{"status":"done"} and more`, false},
+		{"status", `["status"]`, false},
+		{"status", `null`, false},
+		{"status", ``, false},
+		{"job.status", `{"job":{"status":"done"}}`, true},
+		{"job.status", `{"job.status":"done"}`, false},
+		{"job.status", `{"job":"done"}`, false},
+		{"job.status", `{"job":null}`, false},
+		{"", `{"status":"done"}`, false},
+	} {
+		f := Compile(flow.Format{Data: "text", Token: -1, EndField: c.field, EndIn: in})
+		if r := f.Encode(&Message{Subject: "a", Data: []byte(c.payload)}); r.Last != c.last || r.Frame == nil {
+			t.Errorf("%s of %s: %+v", c.field, c.payload, r)
+		}
+	}
+}
+
+func TestEnd_IsTheEndAlsoWhenTheMessageItselfIsRefused(t *testing.T) {
+	m := &Message{Subject: "a", Data: []byte(`{"status":"done"}`)}
+	f := Compile(flow.Format{Data: "text", Token: -1, MaxBytes: 3, EndField: "status", EndIn: `"done"`})
+	if r := f.Encode(m); !r.Refused || !r.Last {
+		t.Errorf("%+v", r)
+	}
+	m.Gone = true
+	if r := f.Encode(m); r.Refused || r.Last {
+		t.Errorf("a value that is gone: %+v", r)
+	}
+}
+
+func FuzzEnd(f *testing.F) {
+	for _, s := range []string{`{"a":{"b":1}}`, `{"a":null}`, `{"a":{"b":"x"}}`, "", "[", `{"a":{"b":1e400}}`} {
+		f.Add([]byte(s))
+	}
+	format := Compile(flow.Format{Data: "text", Token: -1, EndField: "a.b", EndIn: "1\n\"x\"\nnull"})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if format.Encode(&Message{Data: data}).Last && !json.Valid(data) {
+			t.Errorf("%q ends a stream and is no JSON", data)
+		}
+	})
+}
+
 func FuzzEnvelope(f *testing.F) {
 	for _, s := range []string{"", "a", "\x00\r\n\t\"\\", "\xff\xc0\xaf", "\u2028é😀", "\xed\xa0\x80"} {
 		f.Add("a."+s, []byte(s), s)

@@ -7,12 +7,18 @@ import (
 	"unicode/utf8"
 )
 
-// envelope is {"subject","time","id","headers","data"}: id only where the route has ids, headers only those the route allows,
-// and only when the message has one of them. JSON is RFC 8259, time is RFC 3339.
+// envelope is {"subject","time","id","headers","data"}, of a bucket with key in place of subject: id only where the route has ids,
+// headers only those the route allows, and only when the message has one of them, data null where there is no value. JSON is
+// RFC 8259, time is RFC 3339.
 func (f *Format) envelope(m *Message) []byte {
-	b := make([]byte, 0, len(m.Subject)+len(m.Data)+len(m.Data)/3+128)
-	b = append(b, `{"subject":`...)
-	b = appendString(b, m.Subject)
+	b := make([]byte, 0, len(m.Subject)+len(m.Key)+len(m.Data)+len(m.Data)/3+128)
+	if m.Key != "" {
+		b = append(b, `{"key":`...)
+		b = appendString(b, m.Key)
+	} else {
+		b = append(b, `{"subject":`...)
+		b = appendString(b, m.Subject)
+	}
 	b = append(b, `,"time":"`...)
 	b = time.Unix(0, m.At).UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, '"')
@@ -22,10 +28,12 @@ func (f *Format) envelope(m *Message) []byte {
 	}
 	b = f.appendHeaders(b, m.Header)
 	b = append(b, `,"data":`...)
-	switch f.Data {
-	case "json":
+	switch {
+	case m.Gone:
+		b = append(b, "null"...)
+	case f.Data == "json":
 		b = append(b, m.Data...) // checked before
-	case "base64":
+	case f.Data == "base64":
 		b = append(b, '"')
 		b = base64.StdEncoding.AppendEncode(b, m.Data)
 		b = append(b, '"')
