@@ -92,6 +92,35 @@ func TestRead_EqualsTheStream(t *testing.T) {
 	}
 }
 
+// nats-server says that > matches nothing when the last message was deleted.
+func TestRead_TheLastMessageWasDeleted(t *testing.T) {
+	for _, storage := range []jetstream.StorageType{jetstream.FileStorage, jetstream.MemoryStorage} {
+		w := newWorld(t, nil)
+		created := w.stream("S", func(c *jetstream.StreamConfig) { c.Storage = storage })
+		w.fill(100, func(i int) string { return fmt.Sprintf("S.%d", i%3) })
+		s, err := w.js.Stream(w.context(), "S")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, seq := range []uint64{100, 99} {
+			if err := s.DeleteMsg(w.context(), seq); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, direct := range []bool{true, false} {
+			r := Request{Stream: "S", Created: created, Direct: direct, Filters: []string{">"}, From: 90, To: 100}
+			got, _, err := w.readAll(r)
+			if err != nil || len(got) != 8 {
+				t.Errorf("%v: %d messages, want 8, %v", storage, len(got), err)
+			}
+			a := w.ask(func(done func(Answer)) { w.c.Last(r, done) })
+			if a.Err != nil || len(a.Items) != 1 || a.Items[0].Seq != 98 {
+				t.Errorf("%v: last %v, want 98, %v", storage, seqs(a.Items), a.Err)
+			}
+		}
+	}
+}
+
 func TestRead_MergesEqualRequests(t *testing.T) {
 	w := newWorld(t, nil)
 	created := w.stream("S", nil)
