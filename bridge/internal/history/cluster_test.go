@@ -31,7 +31,7 @@ func TestRead_FromReplicasThatLag(t *testing.T) {
 	}
 	created := s.CachedInfo().Created
 	r := seeded(t)
-	rounds := 1500
+	rounds := 700
 	if testing.Short() {
 		rounds = 200
 	}
