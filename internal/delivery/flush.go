@@ -49,14 +49,14 @@ func (s *shard) gather(sd *side) [][]byte {
 		return bufs
 	}
 	total := 0
-	for e := sd.entry; e != nil && e.bytes != nil && total < flushBytes; e = e.next {
+	for e := sd.entry; sd.again == nil && e != nil && e.bytes != nil && total < flushBytes; e = e.next {
 		b := e.bytes
 		if e == sd.entry {
 			b = b[sd.sent:]
 		}
 		bufs = append(bufs, b)
 		total += len(b)
-		if leaving {
+		if leaving || e.again != nil {
 			break
 		}
 	}
@@ -93,6 +93,9 @@ func (s *shard) took(g *group, sl *slot, sd *side, n int) {
 		if e.end != None && sd.end == None {
 			sd.end, sd.by = e.end, s.now+int64(endGrace)
 		}
+		if e.again != nil && sd.end == None && !sd.jump {
+			sd.again = e.again
+		}
 		e.refs--
 		e.next.refs++
 		sd.entry, sd.sent = e.next, 0
@@ -125,6 +128,9 @@ func (s *shard) next(i uint32, sl *slot, sd *side, g *group) bool {
 	case sd.jump:
 		s.jumped(g, sl, sd)
 		return true
+	case sd.again != nil:
+		s.readAgain(i, sl, sd, g, sd.again)
+		return false
 	case sd.read != nil:
 		return s.readOn(i, sl, sd, g)
 	}

@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"slices"
+
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 )
@@ -26,6 +28,9 @@ type group struct {
 	lagging       int  // members with a side that holds an entry
 	dirty         bool // in one of the shard's queues
 	ended         bool // its last event has been appended; whoever comes now gets a group of his own
+
+	again   *again // the last fresh state that everybody was to read
+	againAt uint64 // the entry of it
 
 	progressTick uint32 // when its source was last asked for its progress
 }
@@ -111,8 +116,13 @@ func (g *group) append(s *shard, e flow.Event) {
 			id = g.id(s, g.pos)
 		}
 		t := g.log.append(&s.buffers, e.Frame, id, s.now, e.At, g.version)
-		if len(t.buf) >= entryLimit || e.End != flow.GoesOn {
-			g.log.seal(&s.buffers, s.now).end = endReason(e.End)
+		if len(t.buf) >= entryLimit || e.End != flow.GoesOn || e.Again != nil {
+			g.log.seal(&s.buffers, s.now)
+			t.end = endReason(e.End)
+			if e.Again != nil {
+				t.again = &again{state: e.Again, from: slices.Clone(g.pos)}
+				g.again, g.againAt = t.again, t.seq
+			}
 		}
 		s.markDirty(g)
 	}

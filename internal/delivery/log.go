@@ -1,6 +1,9 @@
 package delivery
 
-import "headgate/internal/sse"
+import (
+	"headgate/internal/cursor"
+	"headgate/internal/sse"
+)
 
 // entryLimit is where a round's buffer is closed and the next one begun, so that one burst is not one huge send.
 const entryLimit = 256 << 10
@@ -19,9 +22,16 @@ type entry struct {
 	at      int64  // when it was begun, shard clock
 	arrived int64  // arrival of its first message, Unix ns; 0 unknown
 	end     Reason // None, or: whoever has been given it completely ends
+	again   *again // not nil: whoever has been given it completely reads
 	refs    int
 	lent    bool // a ResponseWriter may still read bytes: never reuse buf
 	next    *entry
+}
+
+// again is what those read who have been given an entry with it.
+type again struct {
+	state func() any
+	from  cursor.Position
 }
 
 // groupLog is the merge order of a group's topics.

@@ -57,6 +57,16 @@ func (s *shard) readBeyond(i uint32, sl *slot, sd *side, g *group) bool {
 	return false
 }
 
+// readAgain makes a client read from where it is, because its source gives everybody a fresh state.
+func (s *shard) readAgain(i uint32, sl *slot, sd *side, g *group, a *again) {
+	sd.again = nil
+	sd.read = &readState{from: slices.Clone(a.from), state: a.state(), bare: true}
+	sl.state = reading
+	s.letGo(g, sd)
+	s.pin(g, sl, sd)
+	s.flush(i)
+}
+
 // pin makes the head of the log the place where this client will go live.
 func (s *shard) pin(g *group, sl *slot, sd *side) {
 	r := sd.read

@@ -132,8 +132,11 @@ func (s *shard) offer(g *group, i uint32, e *entry) bool {
 		sl.next = e.seq + 1
 		sl.told = e.version
 		sl.events += uint64(e.events)
-		if e.end != None {
+		switch {
+		case e.end != None:
 			s.stop(i, e.end)
+		case e.again != nil:
+			s.readAgain(i, sl, s.side(i, sl), g, e.again)
 		}
 		return true
 	}

@@ -20,6 +20,8 @@ type side struct {
 	last bool       // private ends with the end of the response
 	by   int64      // an ending client is cut then
 
+	again *again // behind what it has been given, it reads
+
 	adrift bool // was reading when it was ended: its position is not one of the log
 
 	writer  *writer // ResponseWriter transport
@@ -48,7 +50,7 @@ func (sd *side) noteProgress(now int64) {
 
 // busy says that there is something to do before a new entry of the log can be given.
 func (sd *side) busy() bool {
-	return len(sd.private) > 0 || sd.lent > 0 || sd.read != nil || sd.end != None
+	return len(sd.private) > 0 || sd.lent > 0 || sd.read != nil || sd.end != None || sd.again != nil
 }
 
 // idle says that the client waits for nothing: it could be sent a heartbeat.

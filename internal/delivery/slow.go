@@ -86,6 +86,9 @@ func (s *shard) keepOnly(g *group, sl *slot, sd *side) {
 // jumped puts the client at the head and tells it.
 func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	sd.jump = false
+	if g.again != nil && sl.next <= g.againAt {
+		sd.again = g.again // it must not miss that
+	}
 	s.letGo(g, sd)
 	sl.next, sl.told = g.log.seq, g.headVersion()
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))

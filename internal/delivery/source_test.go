@@ -101,6 +101,17 @@ func (p *topic) balance() int {
 	return p.opened - p.closed
 }
 
+var freshFrame = sse.NewFrame("$gap", []byte(`{"next":"snapshot"}`))
+
+// refresh gives everybody a fresh state.
+func (p *topic) refresh() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.sinks {
+		s.Push(flow.Event{Frame: freshFrame, Seq: p.seq, Bare: true, Again: func() any { return snapshotWanted }})
+	}
+}
+
 // snapshotWanted is the State of a client that begins with a snapshot.
 const snapshotWanted = "snapshot"
 

@@ -179,10 +179,10 @@ func (c *Coordinator) operation(s *session, q *read) func() {
 // readTopic is the job of one topic. The caller holds mu.
 func (c *Coordinator) readTopic(s *session, t *topic) func() {
 	t.busy = true
-	from, to := t.span()
+	what := target{stream: t.stream.name, created: t.created, direct: t.direct, filters: t.filters}
+	what.from, what.to = t.span()
 	return func() {
-		p, err := c.fetch(s.ctx, s.nc, target{stream: t.stream.name, created: t.created, direct: t.direct, filters: t.filters,
-			from: from, to: to})
+		p, err := c.fetch(s.ctx, s.nc, what)
 		c.finish([]*topic{t}, []*segment{p}, err)
 	}
 }

@@ -83,7 +83,7 @@ func (c *Coordinator) consume(ctx context.Context, nc *nats.Conn, s scan, visit 
 	}
 	inbox := c.inbox[:len(c.inbox)-1] + "-" + rand.Text()
 	ch := make(chan *nats.Msg, pullMessages+64)
-	sub, err := nc.ChanSubscribe(inbox, ch)
+	sub, err := nc.ChanSubscribe(inbox+".*", ch)
 	if err != nil {
 		return err
 	}
@@ -114,8 +114,10 @@ func (c *Coordinator) deleteConsumer(nc *nats.Conn, stream, name string) {
 type puller struct {
 	nc      *nats.Conn
 	ch      chan *nats.Msg
-	inbox   string
+	inbox   string // of the subscription; each request has its own below it
 	subject string
+	asked   int    // requests
+	reply   string // of the present one
 	seq     uint64 // of the consumer: each message has the next one
 }
 
@@ -137,6 +139,9 @@ func (p *puller) run(ctx context.Context, visit func(*encode.Item, uint64) bool)
 				return context.Cause(ctx)
 			}
 			if m.Reply == "" {
+				if m.Subject != p.reply {
+					continue // that an earlier one is over
+				}
 				if err := ended(m); err != nil {
 					return err
 				}
@@ -163,14 +168,16 @@ func (p *puller) ask() error {
 	if err != nil {
 		return err
 	}
-	return p.nc.PublishRequest(p.subject, p.inbox, body)
+	p.asked++
+	p.reply = p.inbox + "." + strconv.Itoa(p.asked)
+	return p.nc.PublishRequest(p.subject, p.reply, body)
 }
 
 // ended says how a pull request ended; nil where one is to ask again.
 func ended(m *nats.Msg) error {
 	status, text := m.Header.Get(hdrStatus), m.Header.Get("Description")
 	switch {
-	case status == "409" && strings.HasPrefix(text, "Message Size Exceeds MaxBytes"), status == "408":
+	case status == "409" && (strings.HasPrefix(text, "Message Size Exceeds MaxBytes") || text == "Batch Completed"), status == "408":
 		return nil
 	case status == "404":
 		return errNoProgress

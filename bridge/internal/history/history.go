@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -224,10 +225,8 @@ func (c *Coordinator) keep(ctx context.Context) {
 func away(err error) error {
 	switch {
 	case err == nil, errors.Is(err, ErrReset), errors.Is(err, ErrRewound), errors.Is(err, ErrTooLarge),
-		errors.Is(err, jsapi.ErrNoStream):
+		errors.Is(err, jsapi.ErrNoStream), errors.Is(err, ErrAway):
 		return err
-	case errors.Is(err, ErrAway):
-		return ErrAway
 	}
-	return errors.Join(ErrAway, err)
+	return fmt.Errorf("%w: %w", ErrAway, err)
 }

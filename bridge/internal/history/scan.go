@@ -166,6 +166,7 @@ func together(lasts []lastSaid) lastSaid {
 // sharedScan is the job of many topics. The caller holds mu.
 func (c *Coordinator) sharedScan(s *session, st *stream, list []wanting) func() {
 	st.scanning = true
+	direct := list[0].t.direct
 	topics := make([]*topic, len(list))
 	for i, w := range list {
 		w.t.busy = true
@@ -176,7 +177,7 @@ func (c *Coordinator) sharedScan(s *session, st *stream, list []wanting) func() 
 		c.mu.Lock()
 		st.scanning = false
 		var refused *jetstream.APIError
-		if errors.As(err, &refused) && list[0].t.direct { // perhaps the stream may have no more consumers
+		if errors.As(err, &refused) && direct { // perhaps the stream may have no more consumers
 			c.log.Warn("history has no consumer for a shared scan; it reads topic by topic", "stream", st.name, "error", err)
 			st.alone = time.Now().Add(aloneFor)
 			err = nil

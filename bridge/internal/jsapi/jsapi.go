@@ -92,7 +92,21 @@ type Stored struct {
 
 // Last asks the leader for the last message whose subject matches. The error is ErrNoMessage when there is none.
 func (a API) Last(ctx context.Context, nc *nats.Conn, stream, filter string) (Stored, error) {
-	return a.get(ctx, nc, stream, map[string]any{"last_by_subj": filter})
+	m, err := a.get(ctx, nc, stream, map[string]any{"last_by_subj": filter})
+	if filter != ">" || !errors.Is(err, ErrNoMessage) {
+		return m, err
+	}
+	// For > the server looks at the last sequence alone (LoadLastMsg), and says that there is no message when that one was deleted.
+	// These two mean the same, and make it search.
+	for _, part := range [...]string{"*", "*.>"} {
+		switch p, partErr := a.get(ctx, nc, stream, map[string]any{"last_by_subj": part}); {
+		case partErr == nil && p.Seq >= m.Seq:
+			m, err = p, nil
+		case partErr != nil && !errors.Is(partErr, ErrNoMessage):
+			return Stored{}, partErr
+		}
+	}
+	return m, err
 }
 
 // Next asks the leader for the first message from seq on whose subject matches. The error is ErrNoMessage when there is none.
