@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -80,7 +81,7 @@ func TestWriteReport_KeepsWhatIsWrittenByHand(t *testing.T) {
 	if err := os.WriteFile(path, []byte("# Mine\n\nbefore\n"+beginMark+"old"+endMark+"\nafter\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeReport(path, "new"); err != nil {
+	if err := writeReport(path, newTable([]string{"a machine"}, "a command", []Row{{Name: "new"}}), false); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
@@ -94,5 +95,33 @@ func TestWriteReport_KeepsWhatIsWrittenByHand(t *testing.T) {
 	}
 	if strings.Contains(string(got), "old") {
 		t.Errorf("the old figures are still there: %q", got)
+	}
+}
+
+func TestWriteReport_KeepsTheRowsOfOtherScenarios(t *testing.T) {
+	path := t.TempDir() + "/performance.md"
+	figure := func(name string, v float64) Row {
+		return Row{Name: name, Unit: "bytes", Figures: map[string]Figure{"headgate": {Median: v, Passes: 1}}, Notes: []string{fmt.Sprintf("note %v", v)},
+			Checks: []Check{{Target: "<= 3", Got: v, Met: v <= 3}}}
+	}
+	for n, rows := range [][]Row{{figure("one", 1), figure("two, with more", 2)}, {figure("two, with more", 4), figure("three", 3)}, {figure("one", 5)}} {
+		if err := writeReport(path, newTable([]string{"machine"}, fmt.Sprintf("command %d", n), rows), n > 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"1. `command 1`: machine\n2. `command 2`: machine\n\nTargets met: 1, missed: 2.",
+		"| one | bytes | 5 |  |  |  |  |  | <= 3: 5, **missed** | 0.00 | 2 |\n" +
+			"| two, with more | bytes | 4 |  |  |  |  |  | <= 3: 4, **missed** | 0.00 | 1 |\n" +
+			"| three | bytes | 3 |  |  |  |  |  | <= 3: 3, met | 0.00 | 1 |\n\n" +
+			"- one: note 5\n- two, with more: note 4\n- three: note 3\n",
+	} {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
 	}
 }
