@@ -27,11 +27,13 @@ func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	chosen, err := choose("memory,fanout,fanout-max,resume")
+	chosen, err := choose("memory,fanout,fanout-max,resume,million")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rows, err := run(ctx, sizes["test"], []string{"headgate", "naive"}, chosen)
+	size := sizes["test"]
+	size.Million = size.Some
+	_, rows, err := run(ctx, size, []string{"headgate", "naive"}, chosen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,6 +55,9 @@ func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
 		if x := mine.Median / naive.Median; x < c.min || x > c.max {
 			t.Errorf("%s: headgate %v, naive %v %s: %.3g times, want %v to %v; %v", row.Name, mine, naive, row.Unit, x, c.min, c.max, row.Notes)
 		}
+	}
+	if held := find(t, rows, "200 streams, all at once"); !strings.Contains(strings.Join(held.Notes, "\n"), "one message reached 200 of them") {
+		t.Errorf("million: not held: %v", held.Notes)
 	}
 	resumed := find(t, rows, "400 clients cut off")
 	if resumed.Figures["headgate"].Passes == 0 {
