@@ -7,26 +7,26 @@ import (
 
 // group is the clients of one shard that follow the same topics in the same format. Its log is the merge order of those topics: an
 // event gets its position when it is appended, once for all clients. Owned by the shard loop.
+//
+// Where every client has its own subject there are as many groups as clients: TestSizeOfAGroup says what one may take, and what is
+// needed only while there is something to send is in the entries of the log.
 type group struct {
-	// fixed after newGroup
+	// fixed after create
 	key    string
 	index  uint32
 	gen    uint32
 	source flow.Source
 	policy *Policy
 
-	pos     cursor.Position // behind the last event appended
-	version uint32          // raised whenever pos moves
-	// The same behind the last entry sealed, while the tail has events.
-	sealed        cursor.Position
-	sealedVersion uint32
-	members       []uint32
-	log           groupLog
-	round         round
-	lagging       int  // members with a side that holds an entry
-	dirty         bool // in one of the shard's queues
-
+	pos          cursor.Position // behind the last event appended
+	members      []uint32
+	log          groupLog
+	round        round
+	version      uint32 // raised whenever pos moves
+	lagging      int32  // members with a side that holds an entry
 	progressTick uint32 // when its source was last asked for its progress
+	moved        bool   // members moved in this round: look at all of them once more
+	dirty        bool   // in one of the shard's queues
 }
 
 // groupSink is what a source pushes to: the way into the shard's mailbox.
@@ -85,7 +85,7 @@ func (g *group) append(s *shard, e flow.Event) {
 		return
 	}
 	if e.Frame != nil && !g.log.pending() {
-		g.sealed, g.sealedVersion = append(g.sealed[:0], g.pos...), g.version
+		g.log.begin(&s.buffers, s.now, g.pos, g.version)
 	}
 	if p := &g.pos[e.Entry]; e.Seq > p.Seq {
 		p.Seq = e.Seq
@@ -113,7 +113,7 @@ func (g *group) id(s *shard, p cursor.Position) []byte {
 // head is the position behind everything that has been sealed: where a client that joins now begins.
 func (g *group) head() cursor.Position {
 	if g.log.pending() {
-		return g.sealed
+		return g.log.tail.before
 	}
 	return g.pos
 }
@@ -121,7 +121,7 @@ func (g *group) head() cursor.Position {
 // headVersion is the version of that position.
 func (g *group) headVersion() uint32 {
 	if g.log.pending() {
-		return g.sealedVersion
+		return g.log.tail.versionBefore
 	}
 	return g.version
 }
@@ -152,7 +152,7 @@ func (g *group) leave(t *slots, sl *slot) {
 	g.members[sl.member] = moved
 	t.at(moved).member = sl.member
 	g.members = g.members[:last]
-	g.round.again = true
+	g.moved = true
 	if cap(g.members) > 64 && len(g.members) < cap(g.members)/4 {
 		g.members = append(make([]uint32, 0, len(g.members)*2), g.members...)
 	}

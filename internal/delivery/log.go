@@ -1,6 +1,9 @@
 package delivery
 
-import "headgate/internal/sse"
+import (
+	"headgate/internal/cursor"
+	"headgate/internal/sse"
+)
 
 // entryLimit is where a round's buffer is closed and the next one begun, so that one burst is not one huge send.
 const entryLimit = 256 << 10
@@ -16,8 +19,13 @@ type entry struct {
 	bytes   []byte // the same once sealed: what goes to the sockets; nil before
 	events  int
 	version uint32 // of the position behind it
-	at      int64  // when it was begun, shard clock
-	arrived int64  // arrival of its first message, Unix ns; 0 unknown
+
+	// The position in front of it and its version, while it is the tail and has events: behind everything that has been sealed.
+	before        cursor.Position
+	versionBefore uint32
+
+	at      int64 // when it was begun, shard clock
+	arrived int64 // arrival of its first message, Unix ns; 0 unknown
 	refs    int
 	lent    bool // a ResponseWriter may still read bytes: never reuse buf
 	next    *entry
@@ -29,7 +37,6 @@ type groupLog struct {
 	tail   *entry // being filled; nil when nothing was needed yet
 	unsent *entry // first sealed entry whose round has not run; nil = none
 	seq    uint64 // of the tail
-	bytes  int    // in sealed entries that are retained
 }
 
 // open gives the tail, making one when there is none.
@@ -44,6 +51,12 @@ func (l *groupLog) open(b *buffers, now int64) *entry {
 
 // pending says whether the tail has blocks.
 func (l *groupLog) pending() bool { return l.tail != nil && len(l.tail.buf) > 0 }
+
+// begin notes where the log is, ahead of the first event of the tail.
+func (l *groupLog) begin(b *buffers, now int64, p cursor.Position, version uint32) {
+	e := l.open(b, now)
+	e.before, e.versionBefore = append(e.before[:0], p...), version
+}
 
 // append writes one block to the tail.
 func (l *groupLog) append(b *buffers, f *sse.Frame, id []byte, now, arrived int64, version uint32) *entry {
@@ -62,7 +75,6 @@ func (l *groupLog) append(b *buffers, f *sse.Frame, id []byte, now, arrived int6
 func (l *groupLog) seal(b *buffers, now int64) *entry {
 	e := l.tail
 	e.bytes = e.buf
-	l.bytes += len(e.bytes)
 	l.seq++
 	l.tail = b.entry()
 	l.tail.seq, l.tail.at = l.seq, now
@@ -78,7 +90,6 @@ func (l *groupLog) trim(b *buffers) {
 	for l.first != nil && l.first != l.tail && l.first != l.unsent && l.first.refs == 0 {
 		e := l.first
 		l.first = e.next
-		l.bytes -= len(e.bytes)
 		b.giveEntry(e)
 	}
 	if l.first == l.tail && l.tail != nil && l.tail.refs == 0 && len(l.tail.buf) == 0 {
@@ -126,7 +137,7 @@ func (b *buffers) giveEntry(e *entry) {
 	if !e.lent {
 		b.give(e.buf)
 	}
-	*e = entry{}
+	*e = entry{before: e.before[:0]}
 	if len(b.entries) < keepBuffers {
 		b.entries = append(b.entries, e)
 	}
