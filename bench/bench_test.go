@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -26,11 +27,13 @@ func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	chosen, err := choose("memory,fanout,fanout-max,resume")
+	chosen, err := choose("memory,fanout,fanout-max,resume,million")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rows, err := run(ctx, sizes["test"], []string{"headgate", "naive"}, chosen)
+	size := sizes["test"]
+	size.Million = size.Some
+	_, rows, err := run(ctx, size, []string{"headgate", "naive"}, chosen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +55,9 @@ func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
 		if x := mine.Median / naive.Median; x < c.min || x > c.max {
 			t.Errorf("%s: headgate %v, naive %v %s: %.3g times, want %v to %v; %v", row.Name, mine, naive, row.Unit, x, c.min, c.max, row.Notes)
 		}
+	}
+	if held := find(t, rows, "200 streams, all at once"); !strings.Contains(strings.Join(held.Notes, "\n"), "one message reached 200 of them") {
+		t.Errorf("million: not held: %v", held.Notes)
 	}
 	resumed := find(t, rows, "400 clients cut off")
 	if resumed.Figures["headgate"].Passes == 0 {
@@ -80,7 +86,7 @@ func TestWriteReport_KeepsWhatIsWrittenByHand(t *testing.T) {
 	if err := os.WriteFile(path, []byte("# Mine\n\nbefore\n"+beginMark+"old"+endMark+"\nafter\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeReport(path, "new"); err != nil {
+	if err := writeReport(path, newTable([]string{"a machine"}, "a command", []Row{{Name: "new"}}), false); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
@@ -94,5 +100,33 @@ func TestWriteReport_KeepsWhatIsWrittenByHand(t *testing.T) {
 	}
 	if strings.Contains(string(got), "old") {
 		t.Errorf("the old figures are still there: %q", got)
+	}
+}
+
+func TestWriteReport_KeepsTheRowsOfOtherScenarios(t *testing.T) {
+	path := t.TempDir() + "/performance.md"
+	figure := func(name string, v float64) Row {
+		return Row{Name: name, Unit: "bytes", Figures: map[string]Figure{"headgate": {Median: v, Passes: 1}}, Notes: []string{fmt.Sprintf("note %v", v)},
+			Checks: []Check{{Target: "<= 3", Got: v, Met: v <= 3}}}
+	}
+	for n, rows := range [][]Row{{figure("one", 1), figure("two, with more", 2)}, {figure("two, with more", 4), figure("three", 3)}, {figure("one", 5)}} {
+		if err := writeReport(path, newTable([]string{"machine"}, fmt.Sprintf("command %d", n), rows), n > 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"1. `command 1`: machine\n2. `command 2`: machine\n\nTargets met: 1, missed: 2.",
+		"| one | bytes | 5 |  |  |  |  |  | <= 3: 5, **missed** | 0.00 | 2 |\n" +
+			"| two, with more | bytes | 4 |  |  |  |  |  | <= 3: 4, **missed** | 0.00 | 1 |\n" +
+			"| three | bytes | 3 |  |  |  |  |  | <= 3: 3, met | 0.00 | 1 |\n\n" +
+			"- one: note 5\n- two, with more: note 4\n- three: note 3\n",
+	} {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
 	}
 }

@@ -40,7 +40,7 @@ func (l *Lab) build() error {
 
 // startHeadgate starts the binary as an operator would: environment, routes file, limits off. The collector's settings
 // are those of the program itself.
-func (l *Lab) startHeadgate(s *Server, certFile, keyFile string) error {
+func (l *Lab) startHeadgate(s *Server, certFile, keyFile string, settings []string) error {
 	addr, err := freeAddr()
 	if err != nil {
 		return err
@@ -57,6 +57,7 @@ func (l *Lab) startHeadgate(s *Server, certFile, keyFile string) error {
 	if certFile != "" {
 		env = append(env, "HTTP_TLS_CERT_FILE="+certFile, "HTTP_TLS_KEY_FILE="+keyFile)
 	}
+	env = append(env, settings...)
 	if s.Proc, err = startProc("headgate", cores.server, env, l.headgate); err != nil {
 		return err
 	}

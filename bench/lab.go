@@ -101,12 +101,17 @@ func moduleRoot() (string, error) {
 // Start starts a server: headgate, naive, hub, bare (coalescing) or bare-each (one send per frame).
 func (l *Lab) Start(kind string) (*Server, error) { return l.start(kind, "", "") }
 
+// StartHeadgate starts headgate with settings beyond those that every scenario has.
+func (l *Lab) StartHeadgate(settings ...string) (*Server, error) {
+	return l.start("headgate", "", "", settings...)
+}
+
 // StartTLS is Start with a certificate.
 func (l *Lab) StartTLS(kind, certFile, keyFile string) (*Server, error) {
 	return l.start(kind, certFile, keyFile)
 }
 
-func (l *Lab) start(kind, certFile, keyFile string) (s *Server, err error) {
+func (l *Lab) start(kind, certFile, keyFile string, settings ...string) (s *Server, err error) {
 	s = &Server{Kind: kind, TLS: certFile != ""}
 	defer func() {
 		if err != nil && s.Proc != nil {
@@ -114,7 +119,7 @@ func (l *Lab) start(kind, certFile, keyFile string) (s *Server, err error) {
 		}
 	}()
 	if kind == "headgate" {
-		if err = l.startHeadgate(s, certFile, keyFile); err != nil {
+		if err = l.startHeadgate(s, certFile, keyFile, settings); err != nil {
 			return nil, err
 		}
 	} else {
@@ -177,21 +182,30 @@ func (s *Server) LiveHeap() (int64, error) {
 }
 
 // Settle waits until a server's memory has not changed for a time, and returns it. The naive server is told to collect
-// and give back what it does not need; headgate must do so by itself, and takes up to ten seconds to begin. A change of
-// less than 2 % is garbage on its way to the next collection.
+// and give back what it does not need; headgate must do so by itself, and takes up to ten seconds to begin.
 func (l *Lab) Settle(s *Server, still time.Duration) (int64, error) {
 	if s.Kind == "naive" || s.Kind == "hub" {
 		if err := s.free(); err != nil {
 			return 0, fmt.Errorf("settle: %w", err)
 		}
 	}
+	return l.settleAll([]*Server{s}, still)
+}
+
+// settleAll is one wait for several servers, whose memory together is what must not change. A change of less than 2 % is
+// garbage on its way to the next collection.
+func (l *Lab) settleAll(servers []*Server, still time.Duration) (int64, error) {
 	const step = 250 * time.Millisecond
 	var rss, last int64
 	same := time.Duration(0)
 	for waited := time.Duration(0); same < still && waited < 2*time.Minute; waited += step {
-		var err error
-		if rss, err = rssOf(s.Proc.Pid); err != nil {
-			return 0, err
+		rss = 0
+		for _, s := range servers {
+			one, err := rssOf(s.Proc.Pid)
+			if err != nil {
+				return 0, err
+			}
+			rss += one
 		}
 		if d := rss - last; max(d, -d) < max(64<<10, last/50) {
 			same += step

@@ -35,7 +35,7 @@ func suite(args []string) error {
 	sizeName := flags.String("size", "full", "full (the report's), quick, or test")
 	only := flags.String("only", "", "comma list of scenarios: "+names())
 	servers := flags.String("servers", "headgate,bare,bare-each,naive,hub,receiver", "servers to compare")
-	out := flags.String("o", "", "write the report into this file; docs/performance.md when everything runs at full size")
+	out := flags.String("o", "", "write the report into this file; docs/performance.md when everything runs at full size; with -only the rows of other scenarios stay")
 	passes := flags.Int("passes", 0, "passes per row; 0 = what the size says")
 	streams := flags.Int("streams", 1_000_000, "streams of the scenario million")
 	patience := flags.Duration("patience", 0, "wait up to this long before each measurement for a quiet machine")
@@ -61,8 +61,8 @@ func suite(args []string) error {
 	defer cancel()
 	command := strings.TrimSpace("go run ./bench " + strings.Join(args, " "))
 	machine, rows, err := run(ctx, size, strings.Split(*servers, ","), chosen)
-	text := markdown(machine, command, rows)
-	fmt.Println(text)
+	measured := newTable(machine, command, rows)
+	fmt.Println(measured)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func suite(args []string) error {
 	if *out == "" {
 		return nil
 	}
-	return writeReport(*out, text)
+	return writeReport(*out, measured, *only != "")
 }
 
 // run measures. The rows that are done are returned also when a later one fails.
@@ -109,7 +109,7 @@ func run(ctx context.Context, size Size, kinds []string, chosen []Scenario) (mac
 			return machine, rows, fmt.Errorf("%s: %w", s.Name, err)
 		}
 		for _, r := range more {
-			logf("%s", strings.TrimSpace(r.line()))
+			logf("%s", r.line())
 		}
 		logf("%s took %v", s.Name, time.Duration(now()-start).Round(time.Second))
 	}
@@ -150,16 +150,19 @@ const (
 	endMark   = "<!-- measured: end -->"
 )
 
-// writeReport replaces the measured part of a file, or makes the file.
-func writeReport(path, text string) error {
+// writeReport replaces the measured part of a file, or makes the file. With keep, rows that were not measured now stay.
+func writeReport(path string, measured table, keep bool) error {
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	head, rest, ok1 := strings.Cut(string(old), beginMark)
-	_, tail, ok2 := strings.Cut(rest, endMark)
+	before, tail, ok2 := strings.Cut(rest, endMark)
 	if !ok1 || !ok2 {
-		head, tail = "# Performance\n\n", "\n"
+		head, before, tail = "# Performance\n\n", "", "\n"
 	}
-	return os.WriteFile(path, []byte(head+beginMark+"\n\n"+text+"\n"+endMark+tail), 0o644)
+	if keep {
+		measured = parseTable(before).merge(measured)
+	}
+	return os.WriteFile(path, []byte(head+beginMark+"\n\n"+measured.String()+"\n"+endMark+tail), 0o644)
 }

@@ -121,41 +121,6 @@ const noisy = 0.2
 // columns are the servers in the order of the table.
 var columns = []string{"headgate", "bare", "bare-each", "naive", "hub", "receiver"}
 
-// markdown is the whole report, without the text around it.
-func markdown(machine []string, command string, rows []Row) string {
-	var b strings.Builder
-	for _, line := range machine {
-		fmt.Fprintf(&b, "- %s\n", line)
-	}
-	fmt.Fprintf(&b, "- command: `%s`\n\n", command)
-	met, missed := 0, 0
-	for _, r := range rows {
-		for _, c := range r.Checks {
-			if c.Met {
-				met++
-			} else {
-				missed++
-			}
-		}
-	}
-	fmt.Fprintf(&b, "Targets met: %d, missed: %d. Figures are medians, with the range of the passes in brackets.\n\n", met, missed)
-	b.WriteString("| what | unit |")
-	for _, c := range columns {
-		fmt.Fprintf(&b, " %s |", c)
-	}
-	b.WriteString(" target: measured | others |\n|---|---|" + strings.Repeat("---|", len(columns)+2) + "\n")
-	for _, r := range rows {
-		b.WriteString(r.line())
-	}
-	b.WriteString("\n")
-	for _, r := range rows {
-		for _, n := range r.Notes {
-			fmt.Fprintf(&b, "- %s: %s\n", r.Name, n)
-		}
-	}
-	return b.String()
-}
-
 func (r Row) line() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| %s | %s |", r.Name, r.Unit)
@@ -181,6 +146,6 @@ func (r Row) line() string {
 	if r.Noise.Others+r.Noise.Steal > noisy {
 		others += " (n)"
 	}
-	fmt.Fprintf(&b, " %s | %s |\n", strings.Join(checks, "; "), others)
+	fmt.Fprintf(&b, " %s | %s |", strings.Join(checks, "; "), others)
 	return b.String()
 }

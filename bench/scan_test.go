@@ -105,7 +105,7 @@ func TestMarkdown_SaysWhichTargetsWereMissed(t *testing.T) {
 	row.atLeast(0.4, "bare")
 	row.atLeast(0.88, "bare")
 	row.atLeast(2, "naive") // not measured: compares nothing
-	text := markdown([]string{"a machine"}, "go run ./bench", []Row{row})
+	text := newTable([]string{"a machine"}, "go run ./bench", []Row{row}).String()
 	for _, want := range []string{"met: 1, missed: 1", "100 (90.0 to 300)", ">= 0.4 x bare: 0.5, met", ">= 0.88 x bare: 0.5, **missed**", "0.50 (n)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)

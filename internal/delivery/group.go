@@ -9,30 +9,27 @@ import (
 
 // group is the clients of one shard that follow the same topics in the same format. Its log is the merge order of those topics: an
 // event gets its position when it is appended, once for all clients. Owned by the shard loop.
+//
+// Where every client has its own subject there are as many groups as clients: TestSizeOfAGroup says what one may take, and what is
+// needed only while there is something to send is in the entries of the log.
 type group struct {
-	// fixed after newGroup
+	// fixed after create
 	key    string
 	index  uint32
 	gen    uint32
 	source flow.Source
 	policy *Policy
 
-	pos     cursor.Position // behind the last event appended
-	version uint32          // raised whenever pos moves
-	// The same behind the last entry sealed, while the tail has events.
-	sealed        cursor.Position
-	sealedVersion uint32
-	members       []uint32
-	log           groupLog
-	round         round
-	lagging       int  // members with a side that holds an entry
-	dirty         bool // in one of the shard's queues
-	ended         bool // its last event has been appended; whoever comes now gets a group of his own
-
-	again   *again // the last fresh state that everybody was to read
-	againAt uint64 // the entry of it
-
+	pos          cursor.Position // behind the last event appended
+	members      []uint32
+	log          groupLog
+	round        round
+	version      uint32 // raised whenever pos moves
+	lagging      int32  // members with a side that holds an entry
 	progressTick uint32 // when its source was last asked for its progress
+	moved        bool   // members moved in this round: look at all of them once more
+	dirty        bool   // in one of the shard's queues
+	ended        bool   // its last event has been appended; whoever comes now gets a group of his own
 }
 
 var zeroTag cursor.Tag
@@ -101,7 +98,7 @@ func (g *group) append(s *shard, e flow.Event) {
 	}
 	if e.Frame != nil {
 		if !g.log.pending() {
-			g.sealed, g.sealedVersion = append(g.sealed[:0], g.pos...), g.version
+			g.log.begin(&s.buffers, s.now, g.pos, g.version)
 		}
 	} else if g.log.pending() && e.Tag != zeroTag {
 		g.log.seal(&s.buffers, s.now) // what is in the tail has been given ids of the incarnation before
@@ -120,8 +117,8 @@ func (g *group) append(s *shard, e flow.Event) {
 			g.log.seal(&s.buffers, s.now)
 			t.end = endReason(e.End)
 			if e.Again != nil {
-				t.again = &again{state: e.Again, from: slices.Clone(g.pos)}
-				g.again, g.againAt = t.again, t.seq
+				t.again = &again{state: e.Again, from: slices.Clone(g.pos), seq: t.seq}
+				s.again[g] = t.again
 			}
 		}
 		s.markDirty(g)
@@ -163,7 +160,7 @@ func (g *group) id(s *shard, p cursor.Position) []byte {
 // head is the position behind everything that has been sealed: where a client that joins now begins.
 func (g *group) head() cursor.Position {
 	if g.log.pending() {
-		return g.sealed
+		return g.log.tail.before
 	}
 	return g.pos
 }
@@ -171,7 +168,7 @@ func (g *group) head() cursor.Position {
 // headVersion is the version of that position.
 func (g *group) headVersion() uint32 {
 	if g.log.pending() {
-		return g.sealedVersion
+		return g.log.tail.versionBefore
 	}
 	return g.version
 }
@@ -202,7 +199,7 @@ func (g *group) leave(t *slots, sl *slot) {
 	g.members[sl.member] = moved
 	t.at(moved).member = sl.member
 	g.members = g.members[:last]
-	g.round.again = true
+	g.moved = true
 	if cap(g.members) > 64 && len(g.members) < cap(g.members)/4 {
 		g.members = append(make([]uint32, 0, len(g.members)*2), g.members...)
 	}

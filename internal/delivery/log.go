@@ -19,6 +19,11 @@ type entry struct {
 	bytes   []byte // the same once sealed: what goes to the sockets; nil before
 	events  int
 	version uint32 // of the position behind it
+
+	// The position in front of it and its version, while it is the tail and has events: behind everything that has been sealed.
+	before        cursor.Position
+	versionBefore uint32
+
 	at      int64  // when it was begun, shard clock
 	arrived int64  // arrival of its first message, Unix ns; 0 unknown
 	end     Reason // None, or: whoever has been given it completely ends
@@ -32,6 +37,7 @@ type entry struct {
 type again struct {
 	state func() any
 	from  cursor.Position
+	seq   uint64 // of the entry
 }
 
 // groupLog is the merge order of a group's topics.
@@ -40,7 +46,6 @@ type groupLog struct {
 	tail   *entry // being filled; nil when nothing was needed yet
 	unsent *entry // first sealed entry whose round has not run; nil = none
 	seq    uint64 // of the tail
-	bytes  int    // in sealed entries that are retained
 }
 
 // open gives the tail, making one when there is none.
@@ -55,6 +60,12 @@ func (l *groupLog) open(b *buffers, now int64) *entry {
 
 // pending says whether the tail has blocks.
 func (l *groupLog) pending() bool { return l.tail != nil && len(l.tail.buf) > 0 }
+
+// begin notes where the log is, ahead of the first event of the tail.
+func (l *groupLog) begin(b *buffers, now int64, p cursor.Position, version uint32) {
+	e := l.open(b, now)
+	e.before, e.versionBefore = append(e.before[:0], p...), version
+}
 
 // append writes one block to the tail.
 func (l *groupLog) append(b *buffers, f *sse.Frame, id []byte, now, arrived int64, version uint32) *entry {
@@ -73,7 +84,6 @@ func (l *groupLog) append(b *buffers, f *sse.Frame, id []byte, now, arrived int6
 func (l *groupLog) seal(b *buffers, now int64) *entry {
 	e := l.tail
 	e.bytes = e.buf
-	l.bytes += len(e.bytes)
 	l.seq++
 	l.tail = b.entry()
 	l.tail.seq, l.tail.at = l.seq, now
@@ -89,7 +99,6 @@ func (l *groupLog) trim(b *buffers) {
 	for l.first != nil && l.first != l.tail && l.first != l.unsent && l.first.refs == 0 {
 		e := l.first
 		l.first = e.next
-		l.bytes -= len(e.bytes)
 		b.giveEntry(e)
 	}
 	if l.first == l.tail && l.tail != nil && l.tail.refs == 0 && len(l.tail.buf) == 0 {
@@ -137,7 +146,7 @@ func (b *buffers) giveEntry(e *entry) {
 	if !e.lent {
 		b.give(e.buf)
 	}
-	*e = entry{}
+	*e = entry{before: e.before[:0]}
 	if len(b.entries) < keepBuffers {
 		b.entries = append(b.entries, e)
 	}

@@ -14,9 +14,8 @@ const (
 // batching window, there is no timer.
 type round struct {
 	entry *entry // nil: no round
-	i     int    // members looked at
-	start int    // where in the members this round began
-	again bool   // members moved: look at all of them once more
+	i     uint32 // members looked at
+	start uint32 // where in the members this round began
 }
 
 // markDirty queues a group that has something to send.
@@ -76,12 +75,12 @@ func (s *shard) beginRound(g *group) bool {
 		}
 		g.log.seal(&s.buffers, s.now)
 	}
-	start := 0
+	start := uint32(0)
 	if n := len(g.members); n > 0 {
 		// Another member is first each time, so that nobody is always last.
-		start = int(g.log.unsent.seq*31) % n
+		start = uint32(g.log.unsent.seq * 31 % uint64(n))
 	}
-	g.round = round{entry: g.log.unsent, start: start}
+	g.round, g.moved = round{entry: g.log.unsent, start: start}, false
 	return true
 }
 
@@ -89,20 +88,21 @@ func (s *shard) continueRound(g *group) {
 	r := &g.round
 	deadline := s.clock() + int64(sliceTime)
 	for sends := 0; r.entry != nil; {
-		if r.i >= len(g.members) {
-			if r.again {
-				r.again, r.i, r.start = false, 0, 0
+		n := uint32(len(g.members))
+		if r.i >= n {
+			if g.moved {
+				g.moved, r.i, r.start = false, 0, 0
 				continue
 			}
 			s.finishRound(g)
 			return
 		}
 		m := r.start + r.i
-		if m >= len(g.members) {
-			m -= len(g.members)
+		if m >= n {
+			m -= n
 		}
-		if m >= len(g.members) { // the group shrank below start
-			r.start, r.i, r.again = 0, 0, false
+		if m >= n { // the group shrank below start
+			r.start, r.i, g.moved = 0, 0, false
 			continue
 		}
 		r.i++

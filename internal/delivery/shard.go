@@ -25,8 +25,9 @@ type shard struct {
 	small    []*group // groups with something to send
 	large    []*group
 	joins    []*joining
-	held     []*joining // ahead of their group, see hold.go
-	early    []turn     // the same, of reading clients
+	held     []*joining        // ahead of their group, see hold.go
+	early    []turn            // the same, of reading clients
+	again    map[*group]*again // the last fresh state that everybody in the group was to read
 	stats    stats
 	stopping bool
 	stopBy   int64
@@ -51,7 +52,7 @@ type shard struct {
 }
 
 func newShard(s *Server) *shard {
-	sh := &shard{server: s, sides: map[uint32]*side{}, bell: make(chan struct{}, 1)}
+	sh := &shard{server: s, sides: map[uint32]*side{}, again: map[*group]*again{}, bell: make(chan struct{}, 1)}
 	sh.groups.byKey = map[string]*group{}
 	sh.slots.free = none
 	sh.wheel.init()

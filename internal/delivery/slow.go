@@ -3,6 +3,8 @@ package delivery
 import (
 	"log/slog"
 	"time"
+
+	"headgate/internal/sse"
 )
 
 // overBounds says whether a client that is at e is further behind than its policy allows. The entry it is at does not count: the next
@@ -64,30 +66,35 @@ func (s *shard) checkSlow(i uint32, sl *slot, sd *side, g *group) {
 	s.stats.drops++
 	s.logDrop(g)
 	sd.jump = true
-	if sd.sent == 0 && sd.lent == 0 {
-		s.jumped(g, sl, sd)
-		return
-	}
 	s.keepOnly(g, sl, sd)
+	if sd.lent == 0 && len(sd.private) == 0 {
+		s.jumped(g, sl, sd)
+	}
 }
 
-// keepOnly lets the entries behind the current one go, by replacing the client's place with a private copy of the rest of it: the
-// event must be completed before the stream can go on elsewhere.
+// keepOnly gives the client's place in the log up, with all the events that it is not in the middle of. The one that it is in the middle
+// of must be completed before the stream can go on elsewhere: the rest of it becomes the client's own.
+//
+// A $gap of an earlier jump that is still to be sent stays as it is, and another follows it: what this client holds does not grow with
+// the number of its jumps.
 func (s *shard) keepOnly(g *group, sl *slot, sd *side) {
 	if sd.lent > 0 {
 		return // the writer answers soon, or its deadline ends it
 	}
-	rest := append([]byte(nil), sd.entry.bytes[sd.sent:]...)
-	sd.private = append(sd.private, rest...)
-	sl.events += uint64(sd.entry.events)
+	if sd.sent > 0 {
+		b := sd.entry.bytes
+		end := sse.BlockEnd(b, sd.sent)
+		sd.private = append(sd.private, b[sd.sent:end]...)
+		sl.events += uint64(sse.Blocks(b[:end]))
+	}
 	s.letGo(g, sd)
 }
 
 // jumped puts the client at the head and tells it.
 func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	sd.jump = false
-	if g.again != nil && sl.next <= g.againAt {
-		sd.again = g.again // it must not miss that
+	if a := s.again[g]; a != nil && sl.next <= a.seq {
+		sd.again = a // it must not miss that
 	}
 	s.letGo(g, sd)
 	sl.next, sl.told = g.log.seq, g.headVersion()

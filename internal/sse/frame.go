@@ -3,6 +3,7 @@
 package sse
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"unicode"
@@ -86,6 +87,27 @@ func AppendRetry(dst []byte, milliseconds int64) []byte {
 	dst = strconv.AppendInt(dst, milliseconds, 10)
 	return append(dst, "\n\n"...)
 }
+
+// blankLine ends a block. There is none inside a block, since every line that is written here has a field.
+const blankLine = "\n\n"
+
+// BlockEnd is where the block that the first at bytes of b have begun ends in b: at itself when they have begun none. b consists of whole
+// blocks, written by this package.
+func BlockEnd(b []byte, at int) int {
+	if at == 0 {
+		return 0
+	}
+	// The first at bytes may end with one half of the blank line, or with all of it.
+	from := max(0, at-len(blankLine))
+	i := bytes.Index(b[from:], []byte(blankLine))
+	if i < 0 {
+		return len(b)
+	}
+	return from + i + len(blankLine)
+}
+
+// Blocks is how many whole blocks there are in b.
+func Blocks(b []byte) int { return bytes.Count(b, []byte(blankLine)) }
 
 // ValidType says whether a publisher's event type can be relayed: 1 to MaxType bytes of UTF-8 without control characters, and
 // not reserved.

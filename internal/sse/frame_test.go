@@ -183,3 +183,25 @@ func TestToValidUTF8_ReplacesAsBrowsersDo(t *testing.T) {
 		}
 	}
 }
+
+func TestBlockEnd_IsTheNextBlankLineFromWhereverOneStopped(t *testing.T) {
+	var b []byte
+	ends := []int{0}
+	for _, data := range []string{"", "a", "\n\n", "b\r\n\r\nc"} {
+		b = NewFrame("t", []byte(data)).AppendBlock(b, []byte("1~x"))
+		b = NewFrame("", []byte(data)).AppendBlock(b, nil)
+		ends = append(ends, BlockEnd(b, ends[len(ends)-1]+1), len(b))
+	}
+	if n := Blocks(b); n != len(ends)-1 {
+		t.Fatalf("%d blocks, want %d: %q", n, len(ends)-1, b)
+	}
+	next := 0
+	for at := range len(b) + 1 {
+		if ends[next] < at {
+			next++
+		}
+		if got := BlockEnd(b, at); got != ends[next] {
+			t.Fatalf("from %d it ends at %d, want %d: %q", at, got, ends[next], b)
+		}
+	}
+}
