@@ -39,7 +39,7 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 	s := &system{cfg: cfg, log: log, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
-	if s.bridge, err = bridge.New(cfg.NATS, cfg.Limit, log, s.registry); err != nil {
+	if s.bridge, err = bridge.New(cfg, log, s.registry); err != nil {
 		return nil, err
 	}
 	s.delivery = delivery.New(delivery.Config{
@@ -58,6 +58,7 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 		Checks: []admin.Check{
 			admin.RoutesLoaded(func() int { return len(cfg.Routes) }),
 			admin.NATSReached(s.natsState, cfg.ReadyNATSGrace, time.Now),
+			admin.Prefilled(s.bridge.Prefilled, cfg.JetStream.PrefillTimeout, time.Now),
 			admin.NotDraining(s.gateway.Draining),
 		},
 	})

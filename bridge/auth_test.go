@@ -208,7 +208,7 @@ func TestNew_SaysWhatIsWrongWithTheConfiguration(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := testNATS("nats://127.0.0.1:4222")
 			c.set(&cfg)
-			_, err := New(cfg, config.Limit{}, slog.New(slog.DiscardHandler), nil)
+			_, err := New(config.Config{NATS: cfg}, slog.New(slog.DiscardHandler), nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("got %v", err)
 			}

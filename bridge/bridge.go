@@ -18,6 +18,7 @@ import (
 
 	"headgate/bridge/internal/conn"
 	"headgate/bridge/internal/core"
+	"headgate/bridge/internal/stream"
 	"headgate/internal/config"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
@@ -26,13 +27,15 @@ import (
 
 // Bridge is the process's side towards NATS. Its methods may be called from any goroutine, and before, during and after Run.
 type Bridge struct {
-	core *core.Core
-	ctl  *publisher
-	gaps *gap.Counters
+	core    *core.Core
+	streams *stream.Streams // nil: no route has a stream or a bucket
+	ctl     *publisher
+	gaps    *gap.Counters
 }
 
 // New reports what is wrong with the configuration, as far as it can be told without a server. It connects nothing; Run does.
-func New(cfg config.NATS, limit config.Limit, log *slog.Logger, reg prometheus.Registerer) (*Bridge, error) {
+func New(c config.Config, log *slog.Logger, reg prometheus.Registerer) (*Bridge, error) {
+	cfg := c.NATS
 	if cfg.Name == "" {
 		cfg.Name, _ = os.Hostname() // a name is for the operator's eyes only
 	}
@@ -42,9 +45,15 @@ func New(cfg config.NATS, limit config.Limit, log *slog.Logger, reg prometheus.R
 	}
 	b := &Bridge{gaps: gap.NewCounters(reg)}
 	metrics := conn.NewMetrics(reg)
-	b.core = core.New(core.Config{NATS: cfg, Options: opts, Topics: limit.Topics, Log: log, Registerer: reg, Connections: metrics,
+	b.core = core.New(core.Config{NATS: cfg, Options: opts, Topics: c.Limit.Topics, Log: log, Registerer: reg, Connections: metrics,
 		Gaps: b.gaps})
 	b.ctl = newPublisher(cfg, opts, log, metrics)
+	wants, err := streamsOf(c.Routes)
+	if err != nil || len(wants) == 0 {
+		return b, err
+	}
+	b.streams = stream.New(stream.Config{NATS: cfg, JetStream: c.JetStream, Options: opts, Wants: wants, Format: b.core.Format,
+		Encoded: b.core.Encoded, Gaps: b.gaps, Log: log, Registerer: reg, Connections: metrics})
 	return b, nil
 }
 
@@ -52,28 +61,53 @@ func New(cfg config.NATS, limit config.Limit, log *slog.Logger, reg prometheus.R
 // and at any time later.
 func (b *Bridge) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	var coreErr, ctlErr error
+	var coreErr, ctlErr, streamsErr error
 	wg.Go(func() { coreErr = b.core.Run(ctx) })
 	wg.Go(func() { ctlErr = b.ctl.run(ctx) })
+	if b.streams != nil {
+		wg.Go(func() { streamsErr = b.streams.Run(ctx) })
+	}
 	wg.Wait()
-	return errors.Join(coreErr, ctlErr)
+	return errors.Join(coreErr, ctlErr, streamsErr)
 }
 
 // Open opens the sources of a request. When it returns, NATS has confirmed the interest in all of them; it waits for that at most
-// NATS_CONFIRM_TIMEOUT. It fails with flow.ErrUnavailable, ErrUnconfirmed, ErrRefused or ErrTopics, and with the error of ctx.
+// NATS_CONFIRM_TIMEOUT. It fails with flow.ErrUnavailable, ErrUnconfirmed, ErrRefused, ErrTopics, ErrMissing or ErrFinished, and with the
+// error of ctx.
 func (b *Bridge) Open(ctx context.Context, req flow.Request) (flow.Opened, error) {
+	joined := false
 	for _, s := range req.Sources {
 		if s.Kind != flow.Core {
-			return flow.Opened{}, fmt.Errorf("bridge: source %q is of an unknown kind %d", s.Name, s.Kind)
+			joined = true
 		}
 		for _, p := range s.Subjects {
+			if s.Kind == flow.KV {
+				if err := subject.ValidKey(p); err != nil {
+					return flow.Opened{}, fmt.Errorf("bridge: %w: source %q: key %.100q", flow.ErrRefused, s.Name, p)
+				}
+				continue
+			}
 			// Whoever asks has checked this; but a malformed subject would cost all streams their connection.
 			if err := subject.Valid(p); err != nil || subject.Internal(p) {
 				return flow.Opened{}, fmt.Errorf("bridge: %w: source %q: subject %.100q", flow.ErrRefused, s.Name, p)
 			}
 		}
 	}
-	return b.core.Open(ctx, req)
+	switch {
+	case !joined:
+		return b.core.Open(ctx, req)
+	case b.streams == nil:
+		return flow.Opened{}, fmt.Errorf("bridge: %w: no route has a stream", flow.ErrMissing)
+	}
+	return b.openJoint(ctx, req)
+}
+
+// Prefilled says whether the newest messages of all streams have been read into memory, and if not, of which they have not.
+func (b *Bridge) Prefilled() (bool, string) {
+	if b.streams == nil {
+		return true, "no streams"
+	}
+	return b.streams.Prefilled()
 }
 
 // Ack says where a message went. Stream is empty when NATS took it without storing it.
@@ -99,7 +133,7 @@ type Health struct {
 // Health is what it is now.
 func (b *Bridge) Health() Health {
 	h := Health{Connected: true, EverConnected: true}
-	states := append(b.core.States(), b.ctl.conn.State())
+	states, roles := b.connections()
 	var upSince, downSince time.Time
 	for i, s := range states {
 		h.EverConnected = h.EverConnected && s.Ever
@@ -111,11 +145,7 @@ func (b *Bridge) Health() Health {
 		}
 		if h.Connected || s.Since.Before(downSince) {
 			downSince = s.Since
-			role := fmt.Sprintf("data-%d", i)
-			if i == len(states)-1 {
-				role = b.ctl.conn.Role()
-			}
-			h.Detail = role + ": " + s.Detail
+			h.Detail = roles[i] + ": " + s.Detail
 		}
 		h.Connected = false
 	}
@@ -124,4 +154,50 @@ func (b *Bridge) Health() Health {
 		h.Since = downSince
 	}
 	return h
+}
+
+// connections are the states of all connections, and their names.
+func (b *Bridge) connections() (states []conn.State, roles []string) {
+	states = b.core.States()
+	for i := range states {
+		roles = append(roles, fmt.Sprintf("data-%d", i))
+	}
+	conns := []*conn.Conn{b.ctl.conn}
+	if b.streams != nil {
+		conns = append(conns, b.streams.Conns()...)
+	}
+	for _, c := range conns {
+		states, roles = append(states, c.State()), append(roles, c.Role())
+	}
+	return states, roles
+}
+
+// streamsOf are the streams and buckets that routes read.
+func streamsOf(routes []config.Route) ([]stream.Want, error) {
+	var wants []stream.Want
+	for _, r := range routes {
+		for _, s := range r.Sources {
+			w := stream.Want{Name: s.Stream, Filters: s.Allow}
+			switch s.Type {
+			case "stream":
+				if len(s.Allow) == 0 {
+					t, err := subject.ParseTemplate(s.Subject)
+					if err != nil {
+						return nil, fmt.Errorf("route %q: %w", r.Name, err)
+					}
+					w.Filters = []string{t.Pattern()}
+				}
+			case "kv":
+				t, err := subject.ParseKey(s.Subject)
+				if err != nil {
+					return nil, fmt.Errorf("route %q: %w", r.Name, err)
+				}
+				w.Bucket, w.Filters = true, []string{t.Pattern()}
+			default:
+				continue
+			}
+			wants = append(wants, w)
+		}
+	}
+	return wants, nil
 }

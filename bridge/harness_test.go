@@ -72,7 +72,7 @@ func startBridge(t testing.TB, cfg config.NATS, topics int) *running {
 	t.Helper()
 	r := &running{t: t, reg: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	b, err := New(cfg, config.Limit{Topics: topics}, log, r.reg)
+	b, err := New(config.Config{NATS: cfg, JetStream: config.DefaultConfig().JetStream, Limit: config.Limit{Topics: topics}}, log, r.reg)
 	if err != nil {
 		t.Fatal(err)
 	}

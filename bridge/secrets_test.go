@@ -98,7 +98,7 @@ func (c secretCase) run(t *testing.T) {
 	for _, server := range []string{"nats://h:x," + cfg.URL, cfg.URL + "/path", "nats://" + c.userinfo, strings.Replace(cfg.URL, "@", "#", 1)} {
 		broken := cfg
 		broken.URL = server
-		if _, err := New(broken, config.Limit{}, slog.New(slog.DiscardHandler), nil); err != nil {
+		if _, err := New(config.Config{NATS: broken}, slog.New(slog.DiscardHandler), nil); err != nil {
 			seen = append(seen, err.Error())
 		}
 	}

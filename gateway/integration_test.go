@@ -50,7 +50,7 @@ func startWhole(t *testing.T, change ...func(*setup)) *whole {
 	w := &whole{rig: &rig{t: t, bridge: &bridge{}, limiter: &limiter{}, logs: &logs{}, reg: prometheus.NewRegistry(), cfg: st.cfg,
 		done: make(chan struct{})}, nats: ns}
 	log := slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	b, err := realbridge.New(st.cfg.NATS, st.cfg.Limit, log, w.reg)
+	b, err := realbridge.New(st.cfg, log, w.reg)
 	if err != nil {
 		t.Fatal(err)
 	}

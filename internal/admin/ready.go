@@ -55,6 +55,19 @@ func NATSReached(state func() NATSState, grace time.Duration, now func() time.Ti
 	}}
 }
 
+// Prefilled is not ready while the newest messages of the streams are being read into memory, so that a process that has just started
+// is not asked for what it would have to fetch. It waits for limit at most: a slow NATS must not keep everybody out.
+func Prefilled(state func() (bool, string), limit time.Duration, now func() time.Time) Check {
+	began := now()
+	return Check{Name: "streams", Run: func() (bool, string) {
+		ok, text := state()
+		if !ok && now().Sub(began) > limit {
+			return true, text + fmt.Sprintf("; not waited for any longer than JETSTREAM_PREFILL_TIMEOUT=%s", limit)
+		}
+		return ok, text
+	}}
+}
+
 // NotDraining is not ready once the drain has begun, so that no new streams are sent here.
 func NotDraining(draining func() bool) Check {
 	return Check{Name: "drain", Run: func() (bool, string) {

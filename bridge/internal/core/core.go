@@ -74,6 +74,16 @@ func (c *Core) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Format is a format made ready for use; equal ones are shared.
+func (c *Core) Format(f flow.Format) *encode.Format { return c.format(f) }
+
+// Encoded counts what was wrong with a message that was encoded for another source than these.
+func (c *Core) Encoded(_ *encode.Item, r *encode.Result) {
+	if r.BadType {
+		c.badTypes.Inc()
+	}
+}
+
 // States are the states of the data connections.
 func (c *Core) States() []conn.State {
 	states := make([]conn.State, len(c.conns))

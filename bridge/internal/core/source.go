@@ -26,6 +26,9 @@ type Source struct {
 	closed atomic.Bool
 }
 
+// Entries is how many entries of the position the source has.
+func (s *Source) Entries() int { return len(s.conns) }
+
 // Attach implements flow.Source. Under its lock a connection gives arrival numbers, fills rings and looks up who follows a topic, so
 // what came before the position returned is in the rings, and what comes after it is pushed.
 func (s *Source) Attach(sink flow.Sink) cursor.Position {

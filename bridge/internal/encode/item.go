@@ -1,6 +1,10 @@
 package encode
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"headgate/bridge/internal/kv"
+)
 
 // Item is a message that is kept: its place in its source, and its frames in the formats that were asked for so far.
 type Item struct {
@@ -26,6 +30,9 @@ func (it *Item) Frame(f *Format, idPrefix string) (r *Result, fresh bool) {
 		}
 	}
 	message := it.Message
+	if key := kv.Key(message.Subject); key != "" {
+		message.Key, message.Type, message.Gone = key, kv.Operation(message.Header), kv.Gone(message.Header)
+	}
 	if f.WantsID() {
 		message.ID = ID(idPrefix, it.Seq)
 	}

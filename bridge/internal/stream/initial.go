@@ -1,0 +1,182 @@
+package stream
+
+import (
+	"slices"
+	"time"
+
+	"headgate/bridge/internal/encode"
+	"headgate/bridge/internal/feed"
+	"headgate/bridge/internal/kv"
+	"headgate/internal/cursor"
+	"headgate/internal/flow"
+	"headgate/internal/gap"
+)
+
+// initial is an initial state on its way to one client: the messages that are it, as of one sequence.
+type initial struct {
+	mode  flow.SnapshotMode
+	inc   *feed.Incarnation // nil: nothing has been read yet
+	at    uint64            // what it is the state of: everything up to here
+	items []*encode.Item    // still to be given
+	from  uint64            // modes all and since: read up to here
+	walks bool              // modes all and since: (from, at] is still to be read
+	ended bool              // its last message is one that ends the stream
+	gap   *gap.Hole         // modes all and since: what the bounds left out
+}
+
+// firstState is the initial state before anything of it has been read.
+func (s *Source) firstState() *initial {
+	if s.bucket() || s.spec.Initial.Mode == flow.NoSnapshot {
+		return &initial{mode: flow.LastPerSubject}
+	}
+	return &initial{mode: s.spec.Initial.Mode}
+}
+
+// InitialBatch is a part of an initial state. Its events carry no id.
+type InitialBatch struct {
+	Events []flow.Event
+	Count  int          // of the events, those that are part of the state
+	Done   bool         // that was all
+	At     cursor.Entry // Done: what it is the state of
+	Ended  bool         // Done: nothing will ever follow
+	Err    error
+}
+
+// Initial gives the next part of the initial state that st.Initial() announced. done is called exactly once, from any goroutine.
+func (s *Source) Initial(st *State, maxBytes int, done func(InitialBatch)) {
+	i := st.initial
+	switch {
+	case s.closed.Load():
+		done(InitialBatch{Err: flow.ErrClosed})
+	case i.inc == nil:
+		s.load(i, func(err error) {
+			if err != nil {
+				s.restart(st, err, done)
+				return
+			}
+			s.give(st, maxBytes, done)
+		})
+	case i.walks && len(i.items) == 0:
+		s.walk(st, maxBytes, done)
+	default:
+		s.give(st, maxBytes, done)
+	}
+}
+
+// restart begins an initial state anew, after a pause.
+func (s *Source) restart(st *State, err error, done func(InitialBatch)) {
+	began := st.initial
+	s.again(err, func(Batch) {
+		if began.inc != nil {
+			st.initial = s.firstState() // what was given of it is replaced, message by message
+		}
+		done(InitialBatch{})
+	})
+}
+
+// load finds out what the state is made of.
+func (s *Source) load(i *initial, done func(error)) {
+	now := s.feed.State()
+	if !now.Ready || now.Inc == nil {
+		done(errAgain)
+		return
+	}
+	if s.bucket() {
+		if items, at, inc, ok := s.feed.Table(s.filters); ok {
+			i.items, i.at, i.inc = items, at, inc
+			done(nil)
+			return
+		}
+	}
+	keep := func(a historyAnswer) {
+		if a.Err != nil {
+			done(a.Err)
+			return
+		}
+		i.inc, i.at, i.items = now.Inc, now.Cursor, a.Items
+		if s.bucket() {
+			i.items = slices.DeleteFunc(slices.Clone(i.items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
+		}
+		done(nil)
+	}
+	r := s.request(now.Inc, 0, now.Cursor, 0)
+	switch i.mode {
+	case flow.LastMessage:
+		s.streams.history.Last(r, keep)
+	case flow.AllMessages:
+		s.loadWalk(i, now, 0, done)
+	case flow.SnapshotSince:
+		s.streams.history.SeqBefore(s.stream, now.Inc.Created, time.Now().Add(-s.spec.Initial.Since), func(seq uint64, err error) {
+			if err != nil {
+				done(err)
+				return
+			}
+			s.loadWalk(i, now, seq, done)
+		})
+	default:
+		s.streams.history.LastPerSubject(r, keep)
+	}
+}
+
+// loadWalk prepares a state that is all messages behind from, within the bound of a replay in events.
+func (s *Source) loadWalk(i *initial, now feed.State, from uint64, done func(error)) {
+	begin := func(from uint64) {
+		i.inc, i.at, i.from, i.walks = now.Inc, now.Cursor, from, true
+		done(nil)
+	}
+	from = max(from, max(now.First, 1)-1) // what retention took before is no part of the state
+	most := s.spec.Bounds.MaxEvents
+	if most <= 0 || now.Cursor <= from || now.Cursor-from <= uint64(most) {
+		begin(min(from, now.Cursor))
+		return
+	}
+	s.streams.history.Newest(s.request(now.Inc, from, now.Cursor, 0), most, func(newest uint64, missed bool, err error) {
+		if err != nil {
+			done(err)
+			return
+		}
+		if missed {
+			i.gap = &gap.Hole{Reason: gap.Limit, From: from + 1, To: newest}
+		}
+		begin(newest)
+	})
+}
+
+// walk reads the next messages of a state that is made of all of them.
+func (s *Source) walk(st *State, maxBytes int, done func(InitialBatch)) {
+	i := st.initial
+	s.messages(i.inc, i.from, i.at, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
+		if err != nil {
+			s.restart(st, err, done)
+			return
+		}
+		i.items, i.from = slices.Clone(items), upto
+		i.walks = upto < i.at
+		s.give(st, maxBytes, done)
+	})
+}
+
+// give hands out what has been read.
+func (s *Source) give(st *State, maxBytes int, done func(InitialBatch)) {
+	i := st.initial
+	var b InitialBatch
+	if i.gap != nil {
+		b.Events = append(b.Events, flow.Event{Frame: s.gap(*i.gap), Bare: true})
+		i.gap = nil
+	}
+	size, n := 0, 0
+	for ; n < len(i.items) && size < maxBytes; n++ {
+		e := s.event(i.items[n], i.inc)
+		i.ended = e.End == flow.Done
+		b.Count++
+		size += e.Frame.Len()
+		b.Events = append(b.Events, flow.Event{Frame: e.Frame, Bare: true})
+	}
+	i.items = i.items[n:]
+	if len(i.items) == 0 && !i.walks {
+		b.Done, b.Ended = true, i.ended
+		b.At = cursor.Entry{Tag: i.inc.Tag, Seq: i.at}
+		st.initial, st.bounded = nil, true
+	}
+	done(b)
+}

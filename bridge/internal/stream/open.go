@@ -1,0 +1,201 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headgate/bridge/internal/feed"
+	"headgate/bridge/internal/history"
+	"headgate/bridge/internal/jsapi"
+	"headgate/bridge/internal/kv"
+	"headgate/internal/cursor"
+	"headgate/internal/flow"
+	"headgate/internal/gap"
+	"headgate/internal/sse"
+)
+
+// Opened is where a client starts in one source.
+type Opened struct {
+	Start flow.Start
+	From  cursor.Entry // Seq == cursor.Live: live
+	State *State       // for the first Read
+	Gap   *sse.Frame   // to be sent before anything else; nil = none
+}
+
+// Open makes a source, waiting for its feed, and judges the client's position: nil where it has none, or none that can be read. Its errors wrap flow.ErrMissing, ErrUnconfirmed, ErrUnavailable, ErrClosed and ErrFinished, or are those of ctx.
+func (s *Streams) Open(ctx context.Context, spec flow.Spec, req flow.Request, position cursor.Position) (*Source, Opened, error) {
+	name := spec.Stream
+	filters := slices.Clone(spec.Subjects)
+	if spec.Kind == flow.KV {
+		name = kv.Stream(spec.Stream)
+		for i, key := range filters {
+			filters[i] = kv.Subject(spec.Stream, key)
+		}
+	}
+	f := s.feeds[name]
+	if f == nil {
+		return nil, Opened{}, fmt.Errorf("%w: no route has the stream %s", flow.ErrMissing, name)
+	}
+	src := &Source{streams: s, feed: f, spec: spec, stream: name, filters: filters, format: s.cfg.Format(req.Format), user: req.User}
+	limited, cancel := context.WithTimeoutCause(ctx, s.cfg.NATS.ConfirmTimeout, flow.ErrUnconfirmed)
+	defer cancel()
+	o, err := src.open(limited, req, position)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		err = fmt.Errorf("%w: stream %s: %w", flow.ErrUnconfirmed, name, err)
+	}
+	return src, o, err
+}
+
+func (s *Source) open(ctx context.Context, req flow.Request, position cursor.Position) (Opened, error) {
+	if err := s.feed.Wait(ctx); err != nil {
+		return Opened{}, err
+	}
+	now := s.feed.State()
+	inc := now.Inc
+	switch {
+	case req.Cursor != "" && s.format.IDs:
+		return s.resume(ctx, now, position)
+	case !req.Since.IsZero() && !s.bucket():
+		seq, err := s.seqBefore(ctx, inc, req.Since)
+		return Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: seq}, State: &State{}}, err
+	}
+	return s.first(inc), nil
+}
+
+// first is the start of a client that comes for the first time.
+func (s *Source) first(inc *feed.Incarnation) Opened {
+	if s.bucket() || s.spec.Initial.Mode != flow.NoSnapshot {
+		return Opened{Start: flow.Snapshot, From: cursor.Entry{Tag: inc.Tag}, State: &State{initial: s.firstState()}}
+	}
+	return Opened{Start: flow.Live, From: cursor.Entry{Tag: inc.Tag, Seq: cursor.Live}, State: &State{bounded: true}}
+}
+
+// resume judges a position. What has been lost behind it is found out when it is read.
+func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Position) (Opened, error) {
+	inc := now.Inc
+	seq, known := position.Seq(inc.Tag)
+	if !known {
+		same := slices.ContainsFunc(position, func(e cursor.Entry) bool { return e.Tag.SameSource(inc.Tag) })
+		if same {
+			return s.hole(inc, gap.Reset, 0), nil
+		}
+		return s.hole(inc, gap.UnknownPosition, cursor.Live), nil
+	}
+	if seq > now.Cursor {
+		// Another replica may be ahead of this one; but nobody is ahead of the stream.
+		last, err := s.last(ctx, inc, seq)
+		if err != nil {
+			return Opened{}, err
+		}
+		if seq > last {
+			return s.hole(inc, gap.Rewound, last), nil
+		}
+	}
+	if s.bucket() && seq < now.Floor {
+		return s.first(inc), nil // a state needs no history of itself
+	}
+	if err := s.finished(ctx, inc, seq); err != nil {
+		return Opened{}, err
+	}
+	return Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: seq}, State: &State{}}, nil
+}
+
+// hole is the start of a client of whose position nothing certain is known: behind a gap, or with a fresh state.
+func (s *Source) hole(inc *feed.Incarnation, r gap.Reason, from uint64) Opened {
+	if s.bucket() {
+		return s.first(inc)
+	}
+	o := Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: from}, State: &State{}}
+	if from == cursor.Live {
+		o.Start, o.State.bounded = flow.Live, true
+	}
+	if s.fresh() {
+		o = Opened{Start: flow.Snapshot, From: cursor.Entry{Tag: inc.Tag}, State: &State{initial: s.firstState()}}
+	}
+	o.Gap = s.gap(gap.Hole{Reason: r, Snapshot: s.fresh()})
+	return o
+}
+
+// last is the stream's last sequence by its leader, which is asked twice, some time apart, when it has less than a client has seen: one
+// that was just elected may not know everything yet.
+func (s *Source) last(ctx context.Context, inc *feed.Incarnation, seen uint64) (uint64, error) {
+	for again := false; ; again = true {
+		nc := s.streams.asking()
+		if nc == nil {
+			return 0, flow.ErrUnavailable
+		}
+		info, err := s.streams.api.Info(ctx, nc, s.stream)
+		switch {
+		case errors.Is(err, jsapi.ErrNoStream):
+			return 0, fmt.Errorf("%w: %s: %w", flow.ErrMissing, s.stream, err)
+		case err != nil:
+			return 0, fmt.Errorf("%w: %w", flow.ErrUnavailable, err)
+		case !info.Created.Equal(inc.Created):
+			return 0, fmt.Errorf("%w: %s has just been created again", flow.ErrUnavailable, s.stream)
+		case info.LastSeq >= seen || again:
+			return info.LastSeq, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(recheckWait):
+		}
+	}
+}
+
+const recheckWait = 300 * time.Millisecond
+
+func (s *Streams) asking() *nats.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nc
+}
+
+// finished fails with flow.ErrFinished when the client has seen the last event that there will be.
+func (s *Source) finished(ctx context.Context, inc *feed.Incarnation, seq uint64) error {
+	if s.format.EndField == "" {
+		return nil
+	}
+	a, err := await(ctx, func(done func(history.Answer)) {
+		s.streams.history.Last(s.request(inc, 0, seq, 0), done)
+	})
+	if err != nil {
+		return err
+	}
+	if n := len(a.Items); n > 0 && s.event(a.Items[n-1], inc).End == flow.Done {
+		return flow.ErrFinished
+	}
+	return nil
+}
+
+func (s *Source) seqBefore(ctx context.Context, inc *feed.Incarnation, at time.Time) (uint64, error) {
+	a, err := await(ctx, func(done func(history.Answer)) {
+		s.streams.history.SeqBefore(s.stream, inc.Created, at, func(seq uint64, err error) { done(history.Answer{Upto: seq, Err: err}) })
+	})
+	return a.Upto, err
+}
+
+// await waits for an answer of history.
+func await(ctx context.Context, ask func(done func(history.Answer))) (history.Answer, error) {
+	answers := make(chan history.Answer, 1)
+	ask(func(a history.Answer) { answers <- a })
+	select {
+	case a := <-answers:
+		if a.Err != nil {
+			return a, fmt.Errorf("%w: %w", flow.ErrUnavailable, a.Err)
+		}
+		return a, nil
+	case <-ctx.Done():
+		return history.Answer{}, ctx.Err()
+	}
+}
+
+func (s *Source) request(inc *feed.Incarnation, from, to uint64, maxBytes int) history.Request {
+	return history.Request{Stream: s.stream, Created: inc.Created, Direct: inc.Direct, Filters: s.filters, From: from, To: to,
+		MaxBytes: maxBytes, User: s.user}
+}
