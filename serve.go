@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -36,6 +37,9 @@ type system struct {
 
 // build makes the parts in the order in which they need each other.
 func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (*system, error) {
+	if cfg.Auth.Mode == "jwt" {
+		return nil, errors.New("AUTH_MODE=jwt is not supported yet by this version of headgate")
+	}
 	s := &system{cfg: cfg, log: log, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
