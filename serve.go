@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"headgate/auth"
 	"headgate/bridge"
 	"headgate/gateway"
 	"headgate/internal/admin"
@@ -30,6 +30,7 @@ type system struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	bridge   *bridge.Bridge
+	auth     *auth.Verifier // nil with AUTH_MODE=none
 	delivery *delivery.Server
 	gateway  *gateway.Server
 	admin    *admin.Server
@@ -37,13 +38,14 @@ type system struct {
 
 // build makes the parts in the order in which they need each other.
 func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (*system, error) {
-	if cfg.Auth.Mode == "jwt" {
-		return nil, errors.New("AUTH_MODE=jwt is not supported yet by this version of headgate")
-	}
 	s := &system{cfg: cfg, log: log, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
 	if s.bridge, err = bridge.New(cfg, log, s.registry); err != nil {
+		return nil, err
+	}
+	identities, err := s.identities()
+	if err != nil {
 		return nil, err
 	}
 	s.delivery = delivery.New(delivery.Config{
@@ -52,7 +54,8 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 		OnSlow: func(gaps int) { s.bridge.Gaps().Add(gap.Slow, gaps) },
 	})
 	s.gateway, err = gateway.New(gateway.Options{
-		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limiter(cfg, s.registry), Log: log, Registerer: s.registry, Console: page,
+		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limiter(cfg, s.registry), Identities: identities,
+		Log: log, Registerer: s.registry, Console: page,
 	})
 	if err != nil {
 		return nil, err
@@ -118,6 +121,9 @@ func (p *program) serve(ctx context.Context, cfg config.Config, log *slog.Logger
 	ps := newParts(log)
 	ps.start("admin", func(ctx context.Context) error { return s.admin.Run(ctx, l.admin) })
 	ps.start("bridge", s.bridge.Run)
+	if s.auth != nil {
+		ps.start("auth", s.auth.Run)
+	}
 	ps.start("delivery", s.delivery.Run)
 	ps.start("janitor", newJanitor(s.delivery.Streams, log).run)
 	dev.parts(s, ps)

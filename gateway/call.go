@@ -76,7 +76,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, do func(*call) erro
 	defer func() { s.metrics.request(c) }()
 	defer s.recovered(c)
 	err := do(c)
-	if err == nil {
+	if err == nil || err == errGone {
 		return
 	}
 	refused, ok := err.(*refusal)

@@ -77,7 +77,7 @@ func Specs(cr config.Route, limit int, r *http.Request) (subjects []string, posi
 		return nil, "", err
 	}
 	q := queryOf(r)
-	specs, _, err := rt.specs(r, q, limit)
+	specs, _, err := rt.specs(r, nil, q, limit)
 	if err != nil {
 		return nil, "", err
 	}
