@@ -183,6 +183,9 @@ func TestHardening_PoisonedSets(t *testing.T) {
 	if _, err := parseKeys([]byte(jwks(many...))); err == nil {
 		t.Error("a set of any size is taken")
 	}
+	if _, err := parseKeys([]byte(strings.Repeat(publicPEM(p256()), maxTry+1))); err == nil {
+		t.Error("more keys without names than are tried")
+	}
 	if list, _ := choose(keysOf(many), "ES256", ""); len(list) > maxTry {
 		t.Errorf("%d signatures would be checked for one token", len(list))
 	}

@@ -52,9 +52,17 @@ func parseKeys(data []byte) ([]key, error) {
 	} else {
 		keys, err = parsePEM(trimmed)
 	}
+	unnamed := 0
+	for _, k := range keys {
+		if k.kid == "" {
+			unnamed++
+		}
+	}
 	switch {
 	case err != nil:
 		return nil, err
+	case unnamed > maxTry:
+		return nil, fmt.Errorf("there are more than %d keys without a kid in it, and not all would be tried; a JWK set can name them", maxTry)
 	case len(keys) == 0:
 		return nil, errors.New("there is no public key for signatures in it, of at least 2048 bits where it is RSA")
 	case len(keys) > maxKeys:

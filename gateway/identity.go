@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -95,9 +94,12 @@ func (s *Server) shownToken(r *http.Request) (shown, error) {
 // Sec-Fetch-Site says otherwise (RFC 6454, section 7; Fetch Metadata, section 2.1).
 func (c *call) cookieCounts() bool {
 	if origins := c.r.Header.Values("Origin"); len(origins) > 0 {
-		u, err := url.Parse(origins[0])
-		own := err == nil && len(origins) == 1 && u.Host != "" && strings.EqualFold(u.Host, c.r.Host)
-		return own || len(origins) == 1 && c.route.credentials && c.originAllowed()
+		if len(origins) > 1 {
+			return false
+		}
+		scheme, host, _ := strings.Cut(origins[0], "://")
+		own := (scheme == "http" || scheme == "https") && host != "" && strings.EqualFold(host, c.r.Host)
+		return own || c.route.credentials && c.originAllowed()
 	}
 	switch c.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":

@@ -3,10 +3,12 @@ package gateway_test
 import (
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
 	"headgate/auth"
+	"headgate/gateway"
 	"headgate/internal/config"
 )
 
@@ -41,6 +43,7 @@ func TestHardening_CookiesOfVisitorsAreNotForOtherSites(t *testing.T) {
 		{"evil page that claims to be ours", "https://evil.example", "same-origin", false, false, true, true}, // no browser lies so
 		{"sandboxed page", "null", "cross-site", false, false, false, false},
 		{"our name as a part", "http://" + r.addr + ".evil.example", "cross-site", false, false, false, false},
+		{"our name behind another", "http://evil.example@" + r.addr, "cross-site", false, false, false, false},
 		{"our name as user", "http://" + r.addr + "@evil.example", "cross-site", false, false, false, false},
 		{"allowed page", "https://app.example", "cross-site", true, false, false, true},
 		{"allowed name, other scheme", "http://app.example", "cross-site", false, false, false, false},
@@ -139,4 +142,27 @@ func TestHardening_TokensAreInNoAnswerAndNoLog(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whatever is in the request, the token that is judged is one that was shown, and a cookie counts for no origin but our own.
+func FuzzTokenPlaces(f *testing.F) {
+	f.Add("Bearer a.b.c", "session=a.b.c", "access_token=a.b.c", "https://h")
+	f.Add("bearer  x", "session=; session=y", "access_token=%zz&access_token=x", "null")
+	f.Fuzz(func(t *testing.T, authorization, cookie, query, origin string) {
+		r := &http.Request{Method: http.MethodGet, Host: "h", URL: &url.URL{Path: "/", RawQuery: query},
+			Header: http.Header{"Authorization": {authorization}, "Cookie": {cookie}, "Origin": {origin}}}
+		token, cookieOnly, counts, err := gateway.Shown(prices(), r)
+		if err != nil {
+			if slug, ok := gateway.Refused(err); !ok || slug != "token-ambiguous" {
+				t.Fatal(err)
+			}
+			return
+		}
+		if cookieOnly && (token == "" || !strings.Contains(cookie, token)) {
+			t.Errorf("%q is not in the cookie %q", token, cookie)
+		}
+		if counts && !strings.EqualFold(origin, "http://h") && !strings.EqualFold(origin, "https://h") {
+			t.Errorf("the origin %q counts", origin)
+		}
+	})
 }
