@@ -32,6 +32,7 @@ const maxTime = 2 * time.Minute
 type inspector struct {
 	cfg    Config
 	api    jsapi.API
+	named  jsapi.API // as permissions name its subjects
 	link   *link
 	report *Report
 }
@@ -52,13 +53,13 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &inspector{cfg: cfg, api: jsapi.New(cfg.JetStream.Domain, cfg.JetStream.APIPrefix),
-		report: &Report{Permissions: permissions(cfg, uses)}}
+	i := &inspector{cfg: cfg, api: jsapi.New(cfg.JetStream.Domain, cfg.JetStream.APIPrefix)}
 	if i.link, err = dial(ctx, cfg); err != nil {
 		return nil, err
 	}
 	defer i.link.close()
-	i.report.Server = i.link.server()
+	i.named = permitted(i.api, i.link.nc.ConnectedDomain())
+	i.report = &Report{Server: i.link.server(), Permissions: permissions(cfg, i.named, uses)}
 	i.core(ctx, uses)
 	i.publishing(ctx)
 	i.streams(ctx, uses)

@@ -26,8 +26,16 @@ var apiRequests = []struct{ request, rest string }{
 	{"CONSUMER.DELETE", ".*"},
 }
 
+// permitted is the API as permissions name it. A server maps the API of its own domain to the plain one before it looks at them.
+func permitted(api jsapi.API, domain string) jsapi.API {
+	if domain != "" && api == jsapi.New(domain, "") {
+		return jsapi.New("", "")
+	}
+	return api
+}
+
 // permissions are those for the routes of a configuration.
-func permissions(cfg Config, uses []usage) Permissions {
+func permissions(cfg Config, api jsapi.API, uses []usage) Permissions {
 	var p Permissions
 	var streams []string
 	for _, u := range uses {
@@ -37,7 +45,6 @@ func permissions(cfg Config, uses []usage) Permissions {
 			streams = append(streams, u.stream)
 		}
 	}
-	api := jsapi.New(cfg.JetStream.Domain, cfg.JetStream.APIPrefix)
 	for _, stream := range streams {
 		for _, r := range apiRequests {
 			p.Publish = append(p.Publish, api.Subject(r.request, stream)+r.rest)

@@ -66,7 +66,7 @@ func (i *inspector) stream(ctx context.Context, name string, uses []usage) bool 
 		i.report.add(Finding{Where: where, Level: Error, Text: "does not exist; until it does, clients are told to come back later", Remedy: creation(&uses[0])})
 		return true
 	case isDenied(err):
-		i.denied(where, i.api.Subject("STREAM.INFO", name))
+		i.denied(where, i.named.Subject("STREAM.INFO", name))
 		return true
 	case errors.Is(err, jsapi.ErrUnavailable), disabled(err):
 		i.report.add(Finding{Where: "JetStream", Level: Error, Text: "does not answer at " + i.api.Subject("") + ">",
@@ -149,16 +149,15 @@ func (i *inspector) read(ctx context.Context, where, name string, info jsapi.Inf
 		}
 		return err
 	})
-	i.outcome(ctx, where, i.api.Subject("STREAM.MSG.GET", name), err)
-	direct := i.api.Subject("DIRECT.GET", name)
+	i.outcome(ctx, where, i.named.Subject("STREAM.MSG.GET", name), err)
 	err = i.link.try(ctx, func(ctx context.Context) error {
-		_, err := i.link.one(ctx, direct, []byte(`{"seq":1}`))
+		_, err := i.link.one(ctx, i.api.Subject("DIRECT.GET", name), []byte(`{"seq":1}`))
 		if errors.Is(err, nats.ErrNoResponders) && !info.Config.AllowDirect {
 			return nil
 		}
 		return err
 	})
-	i.outcome(ctx, where, direct, err)
+	i.outcome(ctx, where, i.named.Subject("DIRECT.GET", name), err)
 	if !info.Config.AllowDirect {
 		i.report.add(Finding{Where: where, Level: Note,
 			Text:   "allow_direct is off: what clients missed is read with consumers, and single messages from the leader alone, which is slower",
@@ -178,7 +177,7 @@ func (i *inspector) consume(ctx context.Context, where, name string, info jsapi.
 	for _, filter := range []string{"", uses[0].patterns[0]} {
 		cfg := jetstream.ConsumerConfig{Name: "headgate-check-" + rand.Text(), FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy, Replicas: 1,
 			MemoryStorage: true, InactiveThreshold: life, DeliverPolicy: jetstream.DeliverNewPolicy}
-		subj := i.api.Subject("CONSUMER.CREATE", name, cfg.Name)
+		subj := i.named.Subject("CONSUMER.CREATE", name, "*")
 		if filter != "" {
 			subj += "." + filter
 		}
@@ -190,7 +189,7 @@ func (i *inspector) consume(ctx context.Context, where, name string, info jsapi.
 			i.report.add(Finding{Where: where, Level: Error, Text: text, Remedy: remedy})
 			return
 		}
-		if !i.outcome(ctx, where, i.generic(subj, cfg.Name), err) {
+		if !i.outcome(ctx, where, subj, err) {
 			return
 		}
 		if !i.pullAndDelete(ctx, where, name, cfg.Name) {
@@ -205,21 +204,21 @@ func (i *inspector) generic(subj, consumer string) string {
 }
 
 func (i *inspector) pullAndDelete(ctx context.Context, where, stream, consumer string) bool {
-	next := i.api.Subject("CONSUMER.MSG.NEXT", stream, consumer)
 	body, _ := json.Marshal(map[string]any{"batch": 1, "no_wait": true}) // cannot fail
 	err := i.link.try(ctx, func(ctx context.Context) error {
-		_, err := i.link.one(ctx, next, body)
+		_, err := i.link.one(ctx, i.api.Subject("CONSUMER.MSG.NEXT", stream, consumer), body)
 		return err
 	})
-	pulled := i.outcome(ctx, where, i.generic(next, consumer), err)
+	pulled := i.outcome(ctx, where, i.named.Subject("CONSUMER.MSG.NEXT", stream, "*"), err)
 	err = i.link.try(ctx, func(ctx context.Context) error { return i.api.DeleteConsumer(ctx, i.link.nc, stream, consumer) })
-	deleted := i.outcome(ctx, where, i.generic(i.api.Subject("CONSUMER.DELETE", stream, consumer), consumer), err)
+	deleted := i.outcome(ctx, where, i.named.Subject("CONSUMER.DELETE", stream, "*"), err)
 	return pulled && deleted
 }
 
 // The errors of nats-server that say that a stream takes no consumer like ours, beside those that jetstream names.
 const (
 	codeMaxConsumers   = 10026 // JSMaximumConsumersLimitErr
+	codeWorkQueuePull  = 10084 // JSConsumerPullRequiresAckErr
 	codeWorkQueueAck   = 10098 // JSConsumerWQRequiresExplicitAckErr
 	codeWorkQueueMulti = 10099 // JSConsumerWQMultipleUnfilteredErr
 	codeWorkQueueTwice = 10100 // JSConsumerWQConsumerNotUniqueErr
@@ -236,7 +235,7 @@ func notCreated(stream string, err error) (text, remedy string) {
 	case codeMaxConsumers:
 		return "takes no more consumers: a limit of the stream, the account or the server (default_max_consumers) is reached",
 			"headgate needs one consumer per replica, and a few more while it reads what clients missed: raise the limit, or find out who makes the others (nats consumer ls " + stream + ")"
-	case codeWorkQueueAck, codeWorkQueueMulti, codeWorkQueueTwice, codeWorkQueueAll:
+	case codeWorkQueuePull, codeWorkQueueAck, codeWorkQueueMulti, codeWorkQueueTwice, codeWorkQueueAll:
 		return "is a work queue: its messages are for one consumer, which removes them; headgate cannot read it",
 			"let clients follow another stream that has it as a source, with retention limits"
 	}
