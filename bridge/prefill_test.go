@@ -25,7 +25,8 @@ func TestPrefilled_WhenWhatThereIsHasBeenReadOrIsMissing(t *testing.T) {
 	cfg.NATS = testNATS(ns.URL())
 	cfg.Routes = []config.Route{{Name: "orders", Sources: []config.Source{{Name: "orders", Type: "stream", Stream: "ORDERS", Subject: "orders.>"},
 		{Name: "gone", Type: "kv", Stream: "GONE", Subject: ">"}}}}
-	b := ok[*Bridge](t)(New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry()))
+	r := &running{t: t, reg: prometheus.NewRegistry()}
+	b := ok[*Bridge](t)(New(cfg, slog.New(slog.DiscardHandler), r.reg))
 	if done, text := b.Prefilled(); done || text != "still reading KV_GONE, ORDERS" {
 		t.Errorf("before it runs: %v %q", done, text)
 	}
@@ -39,7 +40,6 @@ func TestPrefilled_WhenWhatThereIsHasBeenReadOrIsMissing(t *testing.T) {
 		}
 	}()
 	eventually(t, "the stream to be in memory, and the bucket to be known as missing", func() bool { done, _ := b.Prefilled(); return done })
-	// Nothing asks history: the answer is there before Read returns.
 	o := ok[flow.Opened](t)(b.Open(t.Context(), flow.Request{Format: plain, Since: time.Now().Add(-time.Hour),
 		Sources: []flow.Spec{{Name: "orders", Kind: flow.Stream, Stream: "ORDERS", Subjects: []string{"orders.1"}}}}))
 	defer o.Source.Close()
@@ -57,9 +57,13 @@ func TestPrefilled_WhenWhatThereIsHasBeenReadOrIsMissing(t *testing.T) {
 			for _, e := range b.Events {
 				ask.From[e.Entry].Seq = max(ask.From[e.Entry].Seq, e.Seq)
 			}
-		default:
-			t.Fatal("the newest messages are not in memory")
+		case <-time.After(patience):
+			t.Fatal("no answer")
 		}
+	}
+	// Where an hour ago was takes one.
+	if n := r.metric("headgate_history_direct_gets_total") + r.metric("headgate_history_scans_total"); n > 1 {
+		t.Errorf("the newest messages are not in memory: history was read %v times", n)
 	}
 	if n := len(texts(events)); n != 100 {
 		t.Errorf("%d events", n)
