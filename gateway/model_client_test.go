@@ -38,6 +38,7 @@ type modelClient struct {
 
 	id     string
 	tracks map[string]*track // by stream
+	past   []*track          // from before it forgot its id
 	open   *opened
 
 	sessions, events, gaps, states, replays int
@@ -59,6 +60,7 @@ type track struct {
 
 	given  map[cursor.Entry]stored
 	ranges map[cursor.Tag][]span // that gaps named
+	sure   map[cursor.Tag][]span // those in which something is certainly missing
 	claims map[cursor.Tag][]span // everything in them has been sent, or a gap has named it
 	whole  []wholeState
 
@@ -66,7 +68,10 @@ type track struct {
 }
 
 // span is (from, to].
-type span struct{ from, to uint64 }
+type span struct {
+	from, to uint64
+	why      string
+}
 
 type told struct {
 	reason   string
@@ -79,6 +84,7 @@ type told struct {
 type wholeState struct {
 	at     cursor.Entry
 	events []stateEvent
+	why    string
 }
 
 type stateEvent struct {
@@ -101,22 +107,32 @@ type opened struct {
 }
 
 func (w *world) client(t testing.TB, number int, route modelRoute, at ...*replica) *modelClient {
-	c := &modelClient{t: t, w: w, at: at, route: route, rnd: w.rand(uint64(number)), name: fmt.Sprintf("client %d of %s", number, route.Name),
-		tracks: map[string]*track{}}
+	c := &modelClient{t: t, w: w, at: at, route: route, rnd: w.rand(uint64(number)), name: fmt.Sprintf("client %d of %s", number, route.Name)}
+	c.forget()
+	return c
+}
+
+// forget makes it a client that comes for the first time.
+func (c *modelClient) forget() {
+	for _, tr := range c.tracks {
+		c.past = append(c.past, tr)
+	}
+	c.id, c.tracks = "", map[string]*track{}
+	route := c.route
 	n := 0
 	for _, s := range route.Sources {
 		if s.Type == "core" {
 			continue
 		}
 		tr := &track{source: s.Name, stream: s.Stream, kv: s.Type == "kv", mode: route.Snapshot.Mode, filter: route.filters[n],
-			given: map[cursor.Entry]stored{}, ranges: map[cursor.Tag][]span{}, claims: map[cursor.Tag][]span{}}
+			given: map[cursor.Entry]stored{}, ranges: map[cursor.Tag][]span{},
+			sure: map[cursor.Tag][]span{}, claims: map[cursor.Tag][]span{}}
 		if tr.kv {
 			tr.stream, tr.mode, tr.keys = "KV_"+s.Stream, "kv", map[string]kvValue{}
 		}
 		c.tracks[tr.stream] = tr
 		n++
 	}
-	return c
 }
 
 func (c *modelClient) log(format string, a ...any) {
@@ -133,13 +149,21 @@ func (c *modelClient) fail(format string, a ...any) {
 	if c.wrong++; c.wrong > 3 {
 		return
 	}
-	c.t.Errorf("%s: %s\n  %s", c.name, fmt.Sprintf(format, a...), strings.Join(c.trace[max(0, len(c.trace)-traceShown):], "\n  "))
+	c.t.Errorf("%s: %s%s", c.name, fmt.Sprintf(format, a...), c.recent(traceShown))
+}
+
+// recent is the end of what the client has seen.
+func (c *modelClient) recent(n int) string {
+	return "\n  " + strings.Join(c.trace[max(0, len(c.trace)-n):], "\n  ")
 }
 
 // live is the life of a client until ctx ends.
 func (c *modelClient) live(ctx context.Context) {
 	for ctx.Err() == nil && !c.ended {
-		most, long := 1<<30, time.Duration(20+c.rnd.IntN(400))*time.Millisecond
+		if c.rnd.IntN(12) == 0 {
+			c.forget()
+		}
+		most, long := 1<<30, time.Duration(10+c.rnd.IntN(10+c.rnd.IntN(400)))*time.Millisecond
 		switch c.rnd.IntN(5) {
 		case 0:
 			most = 1 + c.rnd.IntN(6) // in the middle of the beginning
@@ -147,7 +171,7 @@ func (c *modelClient) live(ctx context.Context) {
 			most = 1 + c.rnd.IntN(300)
 		}
 		c.session(ctx, most, long)
-		nap(ctx, time.Duration(c.rnd.IntN(1+c.rnd.IntN(400)))*time.Millisecond)
+		nap(ctx, time.Duration(c.rnd.IntN(1+c.rnd.IntN(1+c.rnd.IntN(600))))*time.Millisecond)
 	}
 }
 
@@ -331,7 +355,7 @@ func (c *modelClient) snapshot(e sse.Event) {
 		if tr.known && tr.at.Tag == at.Tag && at.Seq < tr.at.Seq && !c.rewound(tr) {
 			c.fail("a state of %s as of %d behind %d", tr.stream, at.Seq, tr.at.Seq)
 		}
-		tr.whole = append(tr.whole, wholeState{at, c.open.states[tr]})
+		tr.whole = append(tr.whole, wholeState{at, c.open.states[tr], c.recent(25)})
 		if tr.kv {
 			c.stateOfKeys(tr, c.open.states[tr])
 		}
@@ -429,15 +453,12 @@ func (c *modelClient) moved(id string, own *cursor.Entry, m stored) {
 			c.fail("the event %v has the id %v", *own, at)
 		}
 		tr.claim(c, at)
+		if mine && tr.known && tr.at == at {
+			c.fail("%s %d twice or out of order", tr.stream, at.Seq)
+		}
 		if mine {
-			if _, twice := tr.given[at]; twice && len(tr.whole) == 0 {
-				c.fail("%v twice", at)
-			}
 			tr.given[at] = m
 			tr.gone = false
-		}
-		if mine && tr.at == at {
-			c.fail("%s %d twice or out of order", tr.stream, at.Seq)
 		}
 		tr.at, tr.known, tr.pending = at, true, nil
 	}
@@ -449,9 +470,12 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 	excused := false
 	for _, g := range tr.pending {
 		if g.to > 0 {
-			tr.ranges[at.Tag] = append(tr.ranges[at.Tag], span{g.from - 1, g.to})
-			if tr.at.Tag != at.Tag {
-				tr.ranges[tr.at.Tag] = append(tr.ranges[tr.at.Tag], span{g.from - 1, g.to})
+			tr.ranges[at.Tag] = append(tr.ranges[at.Tag], span{g.from - 1, g.to, c.recent(8)})
+			if tr.known && tr.at.Tag != at.Tag {
+				tr.ranges[tr.at.Tag] = append(tr.ranges[tr.at.Tag], span{g.from - 1, g.to, c.recent(8)})
+			}
+			if g.certain {
+				tr.sure[at.Tag] = append(tr.sure[at.Tag], span{g.from - 1, g.to, c.recent(8)})
 			}
 			continue
 		}
@@ -472,6 +496,6 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 		return
 	}
 	if at.Seq > from && !excused {
-		tr.claims[at.Tag] = append(tr.claims[at.Tag], span{from, at.Seq})
+		tr.claims[at.Tag] = append(tr.claims[at.Tag], span{from, at.Seq, ""})
 	}
 }

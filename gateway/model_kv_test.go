@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -73,5 +72,4 @@ func (w *world) sameKeys(clients []*modelClient, kv jetstream.KeyValue, pattern 
 			c.fail("has %v, the bucket %v", tr.keys, want)
 		}
 	}
-	_ = strings.TrimSpace
 }

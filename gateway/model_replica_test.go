@@ -72,6 +72,9 @@ func startReplica(t testing.TB, cfg config.Config) *replica {
 func (r *replica) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if bytes.Contains(p, []byte("stream ended")) || bytes.Contains(p, []byte("refused")) {
+		return len(p), nil // every client's, all the time
+	}
 	return r.logs.Write(p)
 }
 
@@ -80,7 +83,7 @@ func (r *replica) start() {
 	r.t.Helper()
 	var server *gateway.Server
 	r.reg = prometheus.NewRegistry()
-	log := slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	log := slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b, err := realbridge.New(r.cfg, log, r.reg)
 	if err != nil {
 		r.t.Fatal(err)

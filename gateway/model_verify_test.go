@@ -57,11 +57,32 @@ func finish(w *world, clients []*modelClient) {
 // complete says whether the client is at the end of all its streams.
 func (c *modelClient) complete() bool {
 	for _, tr := range c.tracks {
-		if !tr.known || tr.at.Tag != c.w.last(tr.stream).Tag || tr.at.Seq < c.w.last(tr.stream).Seq {
+		if last := c.w.lastMatch(tr); !tr.known || tr.at.Tag != last.Tag || tr.at.Seq < last.Seq {
 			return false
 		}
 	}
 	return true
+}
+
+// lastMatch is the last message that is for a client.
+func (w *world) lastMatch(tr *track) cursor.Entry {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.now[tr.stream]
+	last := cursor.Entry{Tag: l.tag}
+	for seq, m := range l.stored {
+		if subject.Match(tr.pattern(), m.subject) && !l.removed[seq] && !l.purged[seq] {
+			last.Seq = max(last.Seq, seq)
+		}
+	}
+	return last
+}
+
+func (tr *track) pattern() string {
+	if tr.kv {
+		return "$KV." + strings.TrimPrefix(tr.stream, "KV_") + "." + tr.filter
+	}
+	return tr.filter
 }
 
 // verify compares what the client was told with what there was.
@@ -69,8 +90,13 @@ func (c *modelClient) verify() {
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
 	c.trace = nil // it is about something else
+	all := c.past
 	for _, tr := range c.tracks {
+		all = append(all, tr)
+	}
+	for _, tr := range all {
 		c.verifyGiven(tr)
+		c.verifyRanges(tr)
 		if !tr.kv { // of a bucket the values count, and of older values some are gone
 			c.verifyClaims(tr)
 			c.verifyStates(tr)
@@ -110,6 +136,34 @@ func (c *modelClient) verifyClaims(tr *track) {
 	}
 }
 
+// verifyRanges finds gaps that name too much, or are certain of nothing.
+func (c *modelClient) verifyRanges(tr *track) {
+	for at := range tr.given {
+		for _, s := range tr.ranges[at.Tag] {
+			if at.Seq > s.from && at.Seq <= s.to {
+				c.fail("%s %v was sent, and a gap says that it was not:%s", tr.stream, at, s.why)
+				return
+			}
+		}
+	}
+	for tag, spans := range tr.sure {
+		for _, s := range spans {
+			if !c.w.lives[tag].any(tr.filter, s) {
+				c.fail("%s: nothing is missing in (%d, %d], of which a gap is certain", tr.stream, s.from, s.to)
+			}
+		}
+	}
+}
+
+func (l *life) any(filter string, s span) bool {
+	for seq := s.from + 1; seq <= s.to; seq++ {
+		if m, ok := l.stored[seq]; ok && subject.Match(filter, m.subject) {
+			return true
+		}
+	}
+	return false
+}
+
 func within(spans []span, seq uint64) bool {
 	return slices.ContainsFunc(spans, func(s span) bool { return seq > s.from && seq <= s.to })
 }
@@ -118,7 +172,7 @@ func within(spans []span, seq uint64) bool {
 func (c *modelClient) verifyStates(tr *track) {
 	for _, st := range tr.whole {
 		if err := c.verifyState(tr, st); err != nil {
-			c.fail("the state of %s as of %d is wrong: %v", tr.stream, st.at.Seq, err)
+			c.fail("the state of %s as of %d is wrong: %v%s", tr.stream, st.at.Seq, err, st.why)
 			return
 		}
 	}
@@ -127,6 +181,7 @@ func (c *modelClient) verifyStates(tr *track) {
 func (c *modelClient) verifyState(tr *track, st wholeState) error {
 	l := c.w.lives[st.at.Tag]
 	got := map[uint64]bool{}
+	newest := map[string]uint64{}
 	for _, e := range st.events {
 		switch {
 		case e.at.Tag != st.at.Tag:
@@ -137,11 +192,13 @@ func (c *modelClient) verifyState(tr *track, st wholeState) error {
 			return fmt.Errorf("%d is %.60q, and not %.60q", e.at.Seq, l.stored[e.at.Seq], e.stored)
 		}
 		got[e.at.Seq] = true
+		newest[e.subject] = max(newest[e.subject], e.at.Seq)
+		newest[""] = max(newest[""], e.at.Seq)
 	}
 	lasts := map[string]uint64{}
 	very := uint64(0)
 	for seq, m := range l.stored {
-		if seq <= st.at.Seq && subject.Match(tr.filter, m.subject) && !l.removed[seq] {
+		if seq <= st.at.Seq && subject.Match(tr.filter, m.subject) && !l.removed[seq] && !l.purged[seq] {
 			lasts[m.subject], very = max(lasts[m.subject], seq), max(very, seq)
 		}
 	}
@@ -157,14 +214,14 @@ func (c *modelClient) verifyState(tr *track, st wholeState) error {
 			}
 		}
 		for seq, m := range l.stored {
-			if seq >= oldest && seq <= st.at.Seq && subject.Match(tr.filter, m.subject) && !l.removed[seq] && !got[seq] {
+			if seq >= oldest && seq <= st.at.Seq && subject.Match(tr.filter, m.subject) && !l.removed[seq] && !l.purged[seq] && !got[seq] {
 				return fmt.Errorf("%d (%s) is missing", seq, m.subject)
 			}
 		}
 		return nil
 	}
 	for s, seq := range lasts {
-		if seq > 0 && !got[seq] {
+		if newest[s] < seq { // a newer one may have been removed since
 			return fmt.Errorf("%d, the last of %q, is missing", seq, s)
 		}
 	}

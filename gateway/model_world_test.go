@@ -31,6 +31,8 @@ type world struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
 
+	quiet sync.RWMutex // held while nothing may be published
+
 	mu    sync.Mutex
 	lives map[cursor.Tag]*life
 	now   map[string]*life // by stream
@@ -45,6 +47,7 @@ type life struct {
 	stored  map[uint64]stored
 	last    uint64
 	removed map[uint64]bool // taken out in the middle, which nobody has to be told
+	purged  map[uint64]bool // taken away from the beginning, of which those are told who have not had it
 }
 
 type stored struct{ subject, data string }
@@ -128,7 +131,7 @@ func (w *world) born(stream string, created time.Time) *life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l := &life{stream: stream, tag: cursor.SourceTag(stream, strconv.FormatInt(created.UnixNano(), 10)), stored: map[uint64]stored{},
-		removed: map[uint64]bool{}}
+		removed: map[uint64]bool{}, purged: map[uint64]bool{}}
 	if old := w.now[stream]; old != nil {
 		l.number = old.number + 1
 	}
@@ -145,6 +148,13 @@ func (w *world) remove(stream string) {
 func (w *world) publish(stream, subject, data string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
+	w.quiet.RLock()
+	defer w.quiet.RUnlock()
+	return w.store(ctx, stream, subject, data)
+}
+
+// store is publish for whoever holds quiet.
+func (w *world) store(ctx context.Context, stream, subject, data string) error {
 	w.mu.Lock()
 	l := w.now[stream]
 	w.mu.Unlock()
@@ -202,14 +212,6 @@ func (w *world) reread(stream string) {
 		w.mu.Unlock()
 		return nil
 	})
-}
-
-// last is where a stream ends.
-func (w *world) last(stream string) cursor.Entry {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	l := w.now[stream]
-	return cursor.Entry{Tag: l.tag, Seq: l.last}
 }
 
 func (w *world) lifeOf(tag cursor.Tag) *life {
