@@ -13,7 +13,7 @@ import (
 // examples are values for path parameters, so that the first stream is one click away. A parameter gets the first one that its
 // pattern takes.
 var examples = []struct{ param, value string }{
-	{"symbol", "ACME"}, {"user", "alice"}, {"kind", "message"}, {"room", "lobby"}, {"", "demo"}, {"", "DEMO"}, {"", "1"}, {"", "a"}, {"", "A"},
+	{"symbol", "ACME"}, {"user", "alice"}, {"kind", "message"}, {"room", "lobby"}, {"region", "eu"}, {"env", "prod"}, {"id", "1"}, {"", "demo"}, {"", "DEMO"}, {"", "1"}, {"", "a"}, {"", "A"},
 }
 
 var placeholder = regexp.MustCompile(`\{([^}]+)\}`)
