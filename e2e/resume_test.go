@@ -28,6 +28,10 @@ routes:
     path: /v1/orders/{region}
     source: {type: stream, stream: ORDERS, subject: "orders.{region}.>"}
     event: {type: order}
+  - name: all
+    path: /v1/orders
+    source: {type: stream, stream: ORDERS, subject: "orders.>"}
+    event: {type: order}
   - name: flags
     path: /v1/flags/{env}
     source: {type: kv, bucket: FLAGS, key: "{env}.>"}
@@ -67,12 +71,12 @@ func newStored(t *testing.T) *stored {
 	return s
 }
 
-// gate starts a headgate for pages of origin.
-func (s *stored) gate(t *testing.T, origin string) *stack.Headgate {
+// gate starts a headgate for pages of origin, with more environment given as alternating names and values.
+func (s *stored) gate(t *testing.T, origin string, env ...string) *stack.Headgate {
 	t.Helper()
-	return stack.StartHeadgate(t, stack.Options{NATS: s.nats.URL(), Routes: strings.ReplaceAll(storedRoutes, "ORIGIN", origin),
-		Env: map[string]string{"SSE_RETRY": "100ms", "SSE_RETRY_JITTER": "50ms", "SSE_OVERLOAD_RETRY": "100ms", "SSE_OVERLOAD_JITTER": "50ms",
-			"SSE_HEARTBEAT": "1s"}})
+	more := pairs(append([]string{"SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms", "SSE_OVERLOAD_RETRY", "100ms",
+		"SSE_OVERLOAD_JITTER", "50ms", "SSE_HEARTBEAT", "1s"}, env...))
+	return stack.StartHeadgate(t, stack.Options{NATS: s.nats.URL(), Routes: strings.ReplaceAll(storedRoutes, "ORIGIN", origin), Env: more})
 }
 
 // order stores one order of a region.
