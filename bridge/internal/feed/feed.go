@@ -60,6 +60,7 @@ type Feed struct {
 	changed chan struct{}
 	tail    tail
 	table   *table // nil: not wanted, not loaded, or too large
+	listed  listed
 	links   subject.Patterns[*Link]
 	all     map[*Link]struct{}
 

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headgate/bridge/internal/encode"
+	"headgate/internal/subject"
 )
 
 // aloneFor is how long no shared scan is tried after the server has refused one.
@@ -52,7 +53,7 @@ func (k *collector) segment(upto uint64) *segment {
 // pass is one scan that serves several topics.
 type pass struct {
 	target // from and to of all together; filters of the consumer, ">" where it takes everything
-	demux  *demux
+	demux  subject.Patterns[*collector]
 	all    []*collector
 	open   int    // collectors that are not full
 	seen   uint64 // the last message
@@ -105,7 +106,7 @@ func (p *pass) visit(it *encode.Item) {
 	p.count++
 	p.seen = it.Seq
 	n := int64(0)
-	p.demux.match(it.Subject, func(k *collector) {
+	p.demux.Match(it.Subject, func(k *collector) {
 		if n == 0 {
 			n = size(it)
 		}
@@ -123,7 +124,7 @@ func (p *pass) add(filters []string, from, to uint64) {
 	p.all = append(p.all, k)
 	p.open++
 	for _, f := range filters {
-		p.demux.add(f, k)
+		p.demux.Add(f, k)
 	}
 }
 
@@ -137,7 +138,7 @@ func consumerFilters(filters []string) []string {
 
 // readScan reads the beginning of a range for one topic.
 func (c *Coordinator) readScan(ctx context.Context, nc *nats.Conn, t *target, lasts []lastSaid) (*segment, error) {
-	p := &pass{target: *t, demux: newDemux(), budget: c.cache.limit}
+	p := &pass{target: *t, budget: c.cache.limit}
 	p.add(t.filters, t.from, t.to)
 	p.filters = consumerFilters(t.filters)
 	if !slices.Equal(p.filters, t.filters) {
@@ -235,7 +236,7 @@ func (c *Coordinator) scanTopics(s *session, stream string, list []wanting) ([]*
 
 // begin forgets what an earlier try brought.
 func (p *pass) begin(list []wanting, budget int64) {
-	p.demux, p.all, p.open, p.seen, p.first, p.count, p.size, p.budget = newDemux(), nil, 0, 0, 0, 0, 0, budget
+	p.demux, p.all, p.open, p.seen, p.first, p.count, p.size, p.budget = subject.Patterns[*collector]{}, nil, 0, 0, 0, 0, 0, budget
 	for _, w := range list {
 		p.add(w.t.filters, w.from, w.to)
 	}

@@ -42,6 +42,14 @@ const (
 // Read gives what the source has in (from, to], or something of it. It asks memory first and history for what is older. done is called
 // exactly once, from any goroutine. While NATS is away it waits: the client's stream stays open.
 func (s *Source) Read(st *State, from, to cursor.Entry, maxBytes int, done func(Batch)) {
+	if from == to {
+		done(Batch{Done: true})
+		return
+	}
+	s.streams.readers.do(func() { s.read(st, from, to, maxBytes, done) })
+}
+
+func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(Batch)) {
 	now := s.feed.State()
 	inc := now.Inc
 	switch {

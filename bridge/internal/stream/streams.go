@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,6 +60,7 @@ type Streams struct {
 	history *history.Coordinator
 	conns   []*conn.Conn
 	retries retries
+	readers readers
 
 	mu sync.Mutex
 	nc *nats.Conn // of the history connection, nil while it is away
@@ -72,6 +73,7 @@ const maxFilters = 8
 func New(cfg Config) *Streams {
 	s := &Streams{cfg: cfg, api: jsapi.New(cfg.JetStream.Domain, cfg.JetStream.APIPrefix), feeds: map[string]*feed.Feed{}}
 	s.retries.wake = make(chan struct{}, 1)
+	s.readers.wake = make(chan struct{}, 1)
 	prefix := "headgate-" + strings.ToLower(rand.Text()[:8])
 	s.history = history.New(history.Config{API: s.api, Parallel: cfg.JetStream.HistoryParallel, Inbox: cfg.NATS.InboxPrefix,
 		ConsumerPrefix: prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})
@@ -143,6 +145,9 @@ func (s *Streams) Run(ctx context.Context) error {
 	}
 	run(s.history.Run)
 	run(s.retries.run)
+	for range max(2, runtime.GOMAXPROCS(0)) {
+		run(s.readers.run)
+	}
 	wg.Wait()
 	hangUp() // last, since feeds delete their consumers when they end
 	hung.Wait()
@@ -200,80 +205,4 @@ func feedFilters(w Want) []string {
 		return nil
 	}
 	return filters
-}
-
-// retries are calls to be made a little later.
-type retries struct {
-	wake chan struct{}
-
-	mu      sync.Mutex
-	stopped bool
-	list    []retry
-}
-
-type retry struct {
-	at   time.Time
-	call func()
-}
-
-// later makes a call after some time, or when the process ends.
-func (r *retries) later(d time.Duration, call func()) {
-	r.mu.Lock()
-	stopped := r.stopped
-	if !stopped {
-		r.list = append(r.list, retry{time.Now().Add(d), call})
-	}
-	r.mu.Unlock()
-	if stopped {
-		call()
-		return
-	}
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-const retryStep = 20 * time.Millisecond
-
-func (r *retries) run(ctx context.Context) error {
-	ticker := time.NewTicker(retryStep)
-	defer ticker.Stop()
-	for {
-		due, left := r.take(time.Now(), false)
-		for _, call := range due {
-			call()
-		}
-		tick := ticker.C
-		if left == 0 {
-			tick = nil
-		}
-		select {
-		case <-ctx.Done():
-			rest, _ := r.take(time.Time{}, true)
-			for _, call := range rest {
-				call()
-			}
-			return nil
-		case <-r.wake:
-		case <-tick:
-		}
-	}
-}
-
-// take gives the calls that are due, or all of them for the last time.
-func (r *retries) take(now time.Time, last bool) (due []func(), left int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	kept := r.list[:0]
-	for _, x := range r.list {
-		if last || !x.at.After(now) {
-			due = append(due, x.call)
-		} else {
-			kept = append(kept, x)
-		}
-	}
-	clear(r.list[len(kept):])
-	r.list, r.stopped = kept, r.stopped || last
-	return due, len(kept)
 }
