@@ -114,11 +114,11 @@ func (l *Lab) StartTLS(kind, certFile, keyFile string) (*Server, error) {
 
 func (l *Lab) start(kind, certFile, keyFile string, settings ...string) (s *Server, err error) {
 	s = &Server{Kind: kind, TLS: certFile != ""}
-	defer func() {
+	defer func(s *Server) {
 		if err != nil && s.Proc != nil {
 			l.Stop(s)
 		}
-	}()
+	}(s)
 	if kind == "headgate" {
 		if l.jet != nil {
 			settings = append(l.jet.settings(), settings...)
