@@ -3,6 +3,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -356,6 +357,19 @@ func TestOnline_NATSAwayIsOneClearError(t *testing.T) {
 		if code, _, stderr := once(t, env, args...); code != exitUsage || !strings.Contains(stderr, "-online") {
 			t.Errorf("%q: exit code %d %s", args, code, stderr)
 		}
+	}
+}
+
+func TestOnline_AServerThatSaysNothingIsNotWaitedForForEver(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	began := time.Now()
+	code, _, stderr := once(t, base("AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>", "NATS_URL=nats://"+ln.Addr().String(), "NATS_CONFIRM_TIMEOUT=300ms"), "-check", "-online")
+	if code != exitFailed || !strings.Contains(stderr, "cannot connect to NATS within 300ms") || time.Since(began) > patience/2 {
+		t.Errorf("exit code %d after %s: %s", code, time.Since(began), stderr)
 	}
 }
 
