@@ -63,8 +63,16 @@ type guarded struct {
 func startGuarded(t *testing.T, more func(*server.Options)) *guarded {
 	t.Helper()
 	g := &guarded{t: t, more: more}
+	g.start(g.users(""))
+	return g
+}
+
+// start starts the server, and connects the administrator.
+func (g *guarded) start(configure func(*server.Options)) {
+	t := g.t
+	t.Helper()
 	var err error
-	if g.ns, err = devnats.Start(devnats.Options{JetStream: true, Configure: g.users("")}); err != nil {
+	if g.ns, err = devnats.Start(devnats.Options{JetStream: true, Configure: configure}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(g.ns.Shutdown)
@@ -73,17 +81,21 @@ func startGuarded(t *testing.T, more func(*server.Options)) *guarded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { g.admin.Close(); <-closed })
+	admin := g.admin
+	t.Cleanup(func() { admin.Close(); <-closed })
 	if g.js, err = jetstream.New(g.admin); err != nil {
 		t.Fatal(err)
 	}
-	return g
 }
 
 func (g *guarded) users(permissions string) func(*server.Options) {
 	g.t.Helper()
+	return g.configuration("authorization { users: [\n  {user: admin, password: secret-a}\n  {user: headgate, password: secret-h\n" + permissions + "}\n] }\n")
+}
+
+func (g *guarded) configuration(text string) func(*server.Options) {
+	g.t.Helper()
 	file := filepath.Join(g.t.TempDir(), "nats.conf")
-	text := "authorization { users: [\n  {user: admin, password: secret-a}\n  {user: headgate, password: secret-h\n" + permissions + "}\n] }\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
@@ -92,7 +104,7 @@ func (g *guarded) users(permissions string) func(*server.Options) {
 		g.t.Fatalf("%v in\n%s", err, text)
 	}
 	return func(o *server.Options) {
-		o.Users = parsed.Users
+		o.Users, o.Accounts = parsed.Users, parsed.Accounts
 		if g.more != nil {
 			g.more(o)
 		}
@@ -258,6 +270,56 @@ func (g *guarded) useEveryKind(p *process, kv jetstream.KeyValue) {
 	}
 	if e := flags.next("put"); !strings.Contains(e.Data, "eu.dark") {
 		g.t.Errorf("kv: %+v", e)
+	}
+}
+
+// imported is a server on which headgate's account has the JetStream of another one, under another name.
+func (g *guarded) imported(permissions string) func(*server.Options) {
+	return g.configuration(`accounts {
+  HUB { jetstream: enabled, users: [{user: admin, password: secret-a}], exports: [{service: "$JS.API.>", response_type: stream}] }
+  EDGE { users: [{user: headgate, password: secret-h
+` + permissions + `}], imports: [{service: {account: HUB, subject: "$JS.API.>"}, to: "hub.API.>"}] }
+}
+`)
+}
+
+func TestOnline_ThePermissionsUnderAnImportedAPI(t *testing.T) {
+	g := &guarded{t: t}
+	g.start(g.imported(""))
+	g.fill()
+	const routes = `version: 1
+routes:
+  - {name: orders, path: "/orders/{tenant}", source: {type: stream, stream: ORDERS, subject: "orders.{tenant}.>"}, event: {type: order}}
+  - {name: tasks, path: /tasks, source: {type: stream, stream: TASKS, subject: "tasks.>"}, event: {type: task}}
+  - {name: flags, path: "/flags/{env}", source: {type: kv, bucket: FLAGS, key: "{env}.>"}}
+`
+	environ := func() []string { return g.environ("headgate", routes, "JETSTREAM_API_PREFIX=hub.API", "JETSTREAM_TAIL_AGE=0s") }
+	code, stdout, stderr := once(t, environ(), "-check", "-online")
+	if code != exitOK || !strings.Contains(stdout, `"hub.API.STREAM.INFO.ORDERS"`) {
+		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	g.ns.Shutdown()
+	g.start(g.imported(block(t, stdout)))
+	kv := g.fill()
+	if code, stdout, stderr = once(t, environ(), "-check", "-online"); code != exitOK {
+		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	p := start(t, environ()).listening()
+	p.ready()
+	orders := p.since("/orders/a?since=1h", "order", numbers(20)...)
+	tasks := p.since("/tasks?since=1h", "task", numbers(20)...)
+	g.publish("orders.a.0", "more")
+	g.publish("tasks.x", "more")
+	if a, b := orders.next("order").Data, tasks.next("task").Data; a != "more" || b != "more" {
+		t.Errorf("%q %q", a, b)
+	}
+	flags := p.open("/flags/eu")
+	flags.next("$snapshot")
+	if _, err := kv.PutString(t.Context(), "eu.dark", "off"); err != nil {
+		t.Fatal(err)
+	}
+	if e := flags.next("put"); !strings.Contains(e.Data, "eu.dark") {
+		t.Errorf("kv: %+v", e)
 	}
 }
 
