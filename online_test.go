@@ -293,7 +293,9 @@ routes:
   - {name: tasks, path: /tasks, source: {type: stream, stream: TASKS, subject: "tasks.>"}, event: {type: task}}
   - {name: flags, path: "/flags/{env}", source: {type: kv, bucket: FLAGS, key: "{env}.>"}}
 `
-	environ := func() []string { return g.environ("headgate", routes, "JETSTREAM_API_PREFIX=hub.API", "JETSTREAM_TAIL_AGE=0s") }
+	environ := func() []string {
+		return g.environ("headgate", routes, "JETSTREAM_API_PREFIX=hub.API", "JETSTREAM_TAIL_AGE=0s")
+	}
 	code, stdout, stderr := once(t, environ(), "-check", "-online")
 	if code != exitOK || !strings.Contains(stdout, `"hub.API.STREAM.INFO.ORDERS"`) {
 		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
