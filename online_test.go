@@ -362,7 +362,7 @@ routes:
 		`route "orders" (line 4), stream ORDERS`, "orders.> never matches: the stream has only sales.>",
 		"allow_direct is off", "the stream keeps 100 messages (max_msgs)", "keeps the last 3 messages of each subject",
 		"is a work queue", "is in the memory of one server",
-		"within 1h0m0s (resume.max_age), and the stream keeps 1m0s (max_age)", "the snapshot goes back 2h0m0s",
+		"within 1h (resume.max_age), and the stream keeps 1m (max_age)", "the snapshot goes back 2h",
 		"bucket NONE, of route", "nats kv add NONE", "no `expire` events", "become `expire` events", "keeps the last 5 values of each key",
 		"4 errors", `"$JS.API.CONSUMER.CREATE.KV_MARKED.>"`, "--allow-pub '$JS.API.STREAM.INFO.GONE'", `"_INBOX_headgate.>"`,
 	} {
