@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,13 +32,14 @@ const (
 // errNoProgress says that a consumer has nothing to give now.
 var errNoProgress = errors.New("the consumer has nothing to give")
 
-// union is the filters of a consumer for many topics: nil for everything. The server refuses filters that overlap.
+// union is the filters of a consumer for many topics: nil for everything. The server refuses filters that overlap; with several of which
+// one is a wildcard it goes through all the subjects they match for each message.
 func union(filters []string) []string {
 	if len(filters) > 64 {
 		return nil
 	}
 	list := subject.Normalize(filters)
-	if len(list) > maxFilters {
+	if len(list) > maxFilters || len(list) > 1 && slices.ContainsFunc(list, subject.HasWildcard) {
 		return nil
 	}
 	for i, f := range list {
