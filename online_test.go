@@ -337,6 +337,13 @@ func TestOnline_TellsEverythingThatCannotWork(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	full, err := g.js.CreateStream(ctx, jetstream.StreamConfig{Name: "FULL", Subjects: []string{"full.>"}, AllowDirect: true, MaxConsumers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := full.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "another"}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := g.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "FLAGS", TTL: time.Hour, History: 5}); err != nil {
 		t.Fatal(err)
 	}
@@ -352,6 +359,7 @@ routes:
   - {name: nobucket, path: /nobucket, source: {type: kv, bucket: NONE}}
   - {name: flags, path: /flags, source: {type: kv, bucket: FLAGS}}
   - {name: marked, path: /marked, source: {type: kv, bucket: MARKED}}
+  - {name: full, path: /full, source: {type: stream, stream: FULL, subject: "full.>"}}
 `
 	code, stdout, stderr := once(t, g.environ("headgate", routes), "-check", "-online")
 	if code != exitFailed {
@@ -364,7 +372,8 @@ routes:
 		"is a work queue", "is in the memory of one server",
 		"within 1h (resume.max_age), and the stream keeps 1m (max_age)", "the snapshot goes back 2h",
 		"bucket NONE, of route", "nats kv add NONE", "no `expire` events", "become `expire` events", "keeps the last 5 values of each key",
-		"4 errors", `"$JS.API.CONSUMER.CREATE.KV_MARKED.>"`, "--allow-pub '$JS.API.STREAM.INFO.GONE'", `"_INBOX_headgate.>"`,
+		"takes no more consumers", "max_consumers is 1; each replica of headgate makes one",
+		"5 errors", `"$JS.API.CONSUMER.CREATE.KV_MARKED.>"`, "--allow-pub '$JS.API.STREAM.INFO.GONE'", `"_INBOX_headgate.>"`,
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is missing in\n%s", want, stdout)
@@ -434,6 +443,20 @@ func TestOnline_AServerThatSaysNothingIsNotWaitedForForEver(t *testing.T) {
 	code, _, stderr := once(t, base("AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>", "NATS_URL=nats://"+ln.Addr().String(), "NATS_CONFIRM_TIMEOUT=300ms"), "-check", "-online")
 	if code != exitFailed || !strings.Contains(stderr, "cannot connect to NATS within 300ms") || time.Since(began) > patience/2 {
 		t.Errorf("exit code %d after %s: %s", code, time.Since(began), stderr)
+	}
+}
+
+func TestOnline_ASignalEndsIt(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	p := start(t, base("AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>", "NATS_URL=nats://"+ln.Addr().String(), "NATS_CONFIRM_TIMEOUT=10m"), "-check", "-online")
+	p.until("it has begun", func() bool { return strings.Contains(p.stdout.String(), "The configuration is good") })
+	p.signals <- os.Interrupt
+	if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), "interrupted") {
+		t.Errorf("exit code %d: %s", code, p.stderr)
 	}
 }
 
