@@ -66,12 +66,14 @@ func storingUsers(permissions *server.Permissions) func(*server.Options) {
 	}
 }
 
+// create makes them in memory: nats-server removes the files of a deleted stream a little after it has said so.
 func (s *storing) create() {
 	s.t.Helper()
-	if _, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}, AllowDirect: true}); err != nil {
+	if _, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}, AllowDirect: true,
+		Storage: jetstream.MemoryStorage}); err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := s.js.CreateKeyValue(s.t.Context(), jetstream.KeyValueConfig{Bucket: "FLAGS"}); err != nil {
+	if _, err := s.js.CreateKeyValue(s.t.Context(), jetstream.KeyValueConfig{Bucket: "FLAGS", Storage: jetstream.MemoryStorage}); err != nil {
 		s.t.Fatal(err)
 	}
 }
