@@ -61,6 +61,7 @@ type track struct {
 	given  map[cursor.Entry]stored
 	ranges map[cursor.Tag][]span // that gaps named
 	sure   map[cursor.Tag][]span // those in which something is certainly missing
+	reborn map[cursor.Tag][]span // before its first position in an incarnation: like claims, but what was purged need not be told
 	claims map[cursor.Tag][]span // everything in them has been sent, or a gap has named it
 	whole  []wholeState
 
@@ -126,7 +127,7 @@ func (c *modelClient) forget() {
 		}
 		tr := &track{source: s.Name, stream: s.Stream, kv: s.Type == "kv", mode: route.Snapshot.Mode, filter: route.filters[n],
 			given: map[cursor.Entry]stored{}, ranges: map[cursor.Tag][]span{},
-			sure: map[cursor.Tag][]span{}, claims: map[cursor.Tag][]span{}}
+			sure: map[cursor.Tag][]span{}, claims: map[cursor.Tag][]span{}, reborn: map[cursor.Tag][]span{}}
 		if tr.kv {
 			tr.stream, tr.mode, tr.keys = "KV_"+s.Stream, "kv", map[string]kvValue{}
 		}
@@ -488,7 +489,10 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 		if !tr.gone && !excused {
 			c.fail("%s goes from %v to %v without a gap", tr.stream, tr.at, at)
 		}
-		from = 0 // everything of the new one is to come
+		if !excused { // everything of the new one is to come
+			tr.reborn[at.Tag] = append(tr.reborn[at.Tag], span{0, at.Seq, ""})
+		}
+		return
 	case at.Seq < tr.at.Seq:
 		if !c.rewound(tr) {
 			c.fail("the position of %s goes back from %d to %d", tr.stream, tr.at.Seq, at.Seq)
