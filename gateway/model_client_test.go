@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -65,7 +66,15 @@ type track struct {
 	claims map[cursor.Tag][]span // everything in them has been sent, or a gap has named it
 	whole  []wholeState
 
-	keys map[string]kvValue // of a bucket
+	keys   map[string]kvValue // of a bucket
+	points []keyPoint
+}
+
+// keyPoint is what a client knew of a bucket at a position.
+type keyPoint struct {
+	at   cursor.Entry
+	keys map[string]kvValue
+	why  string
 }
 
 // span is (from, to].
@@ -228,6 +237,11 @@ func (c *modelClient) session(ctx context.Context, most int, long time.Duration)
 		}
 	}
 	c.log("cut at %q", c.id)
+	for _, tr := range c.tracks {
+		if tr.kv && tr.known && c.open.live && !c.open.inState[tr] {
+			c.point(tr)
+		}
+	}
 }
 
 func (c *modelClient) request(ctx context.Context) (net.Conn, *bufio.Reader) {
@@ -361,9 +375,17 @@ func (c *modelClient) snapshot(e sse.Event) {
 			c.stateOfKeys(tr, c.open.states[tr])
 		}
 		tr.at, tr.known, tr.pending, tr.gone = at, true, nil, false
+		if tr.kv {
+			c.point(tr)
+		}
 	}
+	c.open.live = true // of what has been given a state
 	clear(c.open.inState)
 	clear(c.open.states)
+}
+
+func (c *modelClient) point(tr *track) {
+	tr.points = append(tr.points, keyPoint{tr.at, maps.Clone(tr.keys), c.recent(12)})
 }
 
 func (c *modelClient) rewound(tr *track) bool {

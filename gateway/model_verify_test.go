@@ -28,14 +28,19 @@ func everybody(ctx context.Context, w *world, clients []*modelClient, disturb ..
 // finish lets every client get to the end of its streams, and checks what it was told.
 func finish(w *world, clients []*modelClient) {
 	w.t.Helper()
+	w.t.Logf("%s quiet", time.Now().Format("05.000"))
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
 	for _, c := range clients {
 		wg.Go(func() {
+			began := time.Now()
 			for !c.complete() && !c.ended && ctx.Err() == nil {
 				c.slow = false
 				c.session(ctx, 1<<30, 700*time.Millisecond)
+			}
+			if d := time.Since(began); d > 5*time.Second {
+				w.t.Logf("%s took %v%s", c.name, d, c.recent(20))
 			}
 			if !c.complete() && !c.ended {
 				c.fail("does not get to the end")
@@ -48,7 +53,7 @@ func finish(w *world, clients []*modelClient) {
 	for _, c := range clients {
 		sessions, events, gaps, states = sessions+c.sessions, events+c.events, gaps+c.gaps, states+c.states
 	}
-	w.t.Logf("%d clients, %d connections, %d events, %d gaps, %d states", len(clients), sessions, events, gaps, states)
+	w.t.Logf("%s %d clients, %d connections, %d events, %d gaps, %d states", time.Now().Format("05.000"), len(clients), sessions, events, gaps, states)
 	if sessions <= len(clients) || events == 0 {
 		w.t.Error("the run shows nothing")
 	}
