@@ -37,6 +37,8 @@ type modelClient struct {
 	name  string
 	slow  bool // stops reading now and then
 
+	enough func() bool // asked behind every block; nil = it never has
+
 	id     string
 	tracks map[string]*track // by stream
 	past   []*track          // from before it forgot its id
@@ -231,6 +233,9 @@ func (c *modelClient) session(ctx context.Context, most int, long time.Duration)
 		c.block(e)
 		if e.HasID {
 			c.id = e.ID
+		}
+		if c.enough != nil && c.enough() {
+			break
 		}
 		if c.slow && c.rnd.IntN(40) == 0 {
 			nap(ctx, time.Duration(c.rnd.IntN(150))*time.Millisecond)

@@ -87,12 +87,7 @@ func (w *world) sameKeys(clients []*modelClient, kv jetstream.KeyValue) {
 	var want map[string]kvValue
 	same := func(c *modelClient) bool {
 		tr := c.tracks["KV_"+kv.Bucket()]
-		if tr == nil {
-			return true
-		}
-		mine := maps.Clone(want)
-		maps.DeleteFunc(mine, func(key string, _ kvValue) bool { return !subject.Match(tr.filter, key) })
-		return maps.Equal(tr.keys, mine)
+		return tr == nil || maps.Equal(tr.keys, matching(want, tr.filter))
 	}
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		want = w.keys(kv)
