@@ -231,6 +231,6 @@ func await(ctx context.Context, ask func(done func(history.Answer))) (history.An
 }
 
 func (s *Source) request(inc *feed.Incarnation, from, to uint64, maxBytes int) history.Request {
-	return history.Request{Stream: s.stream, Created: inc.Created, Direct: inc.Direct, Filters: s.filters, From: from, To: to,
+	return history.Request{Stream: s.stream, Created: inc.Created, Epoch: inc.Epoch(), Direct: inc.Direct, Filters: s.filters, From: from, To: to,
 		MaxBytes: maxBytes, User: s.user}
 }
