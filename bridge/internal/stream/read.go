@@ -153,7 +153,12 @@ func (s *Source) messages(inc *feed.Incarnation, from, to uint64, maxBytes int, 
 		now = s.feed.State() // the tail has moved on
 	}
 	r := s.request(inc, from, min(to, max(now.Floor, from+1)), maxBytes)
-	s.streams.history.Read(r, func(a historyAnswer) { done(a.Items, a.Upto, a.First, a.Err) })
+	s.streams.history.Read(r, func(a historyAnswer) {
+		if a.Err == nil && !inc.Same(s.feed.State().Inc) {
+			a.Err = errAgain // the stream has begun again meanwhile
+		}
+		done(a.Items, a.Upto, a.First, a.Err)
+	})
 }
 
 // again answers with nothing after a pause, so that the client asks again; not at all for long while NATS is away.
