@@ -251,6 +251,8 @@ func (c *console) picture(name string) {
 	c.t.Helper()
 	ctx, cancel := soon(c.t)
 	defer cancel()
+	must(c.t, c.Size(ctx, 1280, 900, false))
+	c.until(`innerWidth === 1280`)
 	png, err := c.Screenshot(ctx)
 	must(c.t, err)
 	keep(c.t, name, png)
@@ -287,6 +289,17 @@ func TestConsole_BeginsWhereItsBoxesSay(t *testing.T) {
 	c.until(row("$live", "5 missed events have been replayed"))
 	c.load("#route=orders&p.region=eu&since=yesterday&connect=1")
 	c.until(`!document.getElementById("problem").hidden && document.getElementById("problem").textContent.includes("since")`)
+
+	// The boxes and the rows fit a phone, and are reached with the Tab key.
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, c.Size(ctx, 360, 780, true))
+	c.load("#route=orders&p.region=eu&since=1h&connect=1")
+	c.until(row("$live", "Caught up") + ` && document.documentElement.scrollWidth <= 360`)
+	c.do(`document.getElementById("last-id").focus()`)
+	c.press("Tab")
+	c.until(`document.activeElement.id === "since"`)
+	must(t, c.Size(ctx, 1280, 900, false))
 
 	// A bucket has no past, and so no box for it.
 	c.load("#route=flags&p.env=eu")
