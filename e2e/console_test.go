@@ -346,6 +346,7 @@ func TestConsole_MarksTheStateAndShowsAGapWithItsRange(t *testing.T) {
 	c.until(row("$gap", "Events are missing (certain) from all, 2 to 3: expired"))
 	c.until(row("order", "replayed 5") + " && " + row("$live", "a gap says what was lost"))
 	c.until(`document.getElementById("n-gaps").textContent === "1"`)
+	c.until(`document.getElementById("continuity").textContent.endsWith("1 gap was announced")`)
 	c.picture("console-gap.png")
 }
 
