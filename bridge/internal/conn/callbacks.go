@@ -100,14 +100,15 @@ func (c *Conn) delay(int) time.Duration {
 // fail tells of an attempt to connect that failed.
 func (c *Conn) fail(server string, err error) {
 	server, cause := c.redact.Text(server), c.redact.Text(err.Error())
+	help := c.redact.Text(remedy(err, c.cfg))
 	c.mu.Lock()
 	c.setDown(nil)
-	c.state.Detail = named(server, cause)
+	c.state.Detail, c.state.Remedy = named(server, cause), help
 	n, say := c.failed.allow(time.Now(), c.state.Detail)
 	c.mu.Unlock()
 	if say {
 		c.log.Warn("cannot connect to NATS; headgate keeps trying", "server", server, "cause", cause, "attempts", n,
-			"remedy", c.redact.Text(remedy(err, c.cfg)))
+			"remedy", help)
 	}
 }
 
