@@ -350,6 +350,34 @@ func TestConsole_MarksTheStateAndShowsAGapWithItsRange(t *testing.T) {
 	c.picture("console-gap.png")
 }
 
+// What the page says of a stream without a hole is worth something only if it sees the others.
+func TestConsole_SeesWhatIsMissingOrCameTwice(t *testing.T) {
+	c, _ := openStored(t, "#route=orders&p.region=eu")
+	for name, tc := range map[string]struct{ events, says, kind string }{
+		"numbers":              {`upTo(1, 30)`, "No hole: order 1 to 30", "good"},
+		"a hole":               {`[...upTo(1, 12), ...upTo(15, 20)]`, "2 missing: order 1 to 20", "warn"},
+		"an event twice":       {`[...upTo(1, 12), ...upTo(12, 20)]`, "1 twice: order 1 to 20", "warn"},
+		"the id twice as well": {`[...upTo(1, 12), at(12)]`, "2 twice: order 1 to 12", "warn"},
+		"a hole with a gap":    {`[...upTo(1, 12), null, ...upTo(15, 20)]`, "No hole: order 15 to 20; 1 gap was announced", ""},
+		"numbers for others":   {`[1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13].map((n) => at(n))`, "12 in order, none twice", "good"},
+		"envelopes":            {`upTo(1, 10).map((e) => ({ ...e, data: '{"subject":"a","data":' + e.data + '}' }))`, "No hole: order 1 to 10", "good"},
+		"several sources":      {`["1~aaaaaa.1~bbbbbb.z", "1~aaaaaa.1~bbbbbb.10", "1~aaaaaa.2~bbbbbb.10"].map((id) => ({ hasId: true, id, data: "x" }))`, "3 in order, none twice", "good"},
+		"nothing":              {`[]`, "–", ""},
+	} {
+		var said struct{ Text, Kind string }
+		c.eval(`import("./continuity.js").then(({ Continuity }) => {
+			const at = (n, id = n) => ({ hasId: true, id: "1~aaaaaa." + id.toString(36), data: JSON.stringify({ order: n }) });
+			const upTo = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => at(from + i, 2 * (from + i) + from));
+			const c = new Continuity();
+			for (const e of `+tc.events+`) e ? c.event(e) : c.gap();
+			return c.says();
+		})`, &said)
+		if said.Text != tc.says || said.Kind != tc.kind {
+			t.Errorf("%s: %q %q, not %q %q", name, said.Text, said.Kind, tc.says, tc.kind)
+		}
+	}
+}
+
 func TestConsole_SaysThatAJobIsDone(t *testing.T) {
 	c, s := openStored(t, "#route=job&p.id=7&connect=1")
 	c.until(row("$ready", "confirmed"))
