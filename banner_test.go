@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,6 +33,24 @@ func TestDev_TheBannerNamesLinesThatWork(t *testing.T) {
 	status, body := p.get(p.public + "/console/routes.json")
 	if status != http.StatusOK || !strings.Contains(body, `"example":"ACME"`) || !strings.Contains(body, `"publish":"demo.broadcast"`) {
 		t.Errorf("routes.json: %d %s", status, body)
+	}
+	var list struct {
+		Routes []struct {
+			Name       string
+			IDs, Since bool
+			Subjects   []string
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list.Routes { // what can begin at a time, and what only at an id
+		if want := r.Name == "orders" || r.Name == "job"; r.Since != want {
+			t.Errorf("route %s: since is %t", r.Name, r.Since)
+		}
+		if r.Name == "flags" && (!r.IDs || !slices.Equal(r.Subjects, []string{"$KV.DEMO_FLAGS.{env}.>"})) {
+			t.Errorf("route flags: %+v", r)
+		}
 	}
 	everybody := p.open("/v1/broadcast")
 	p.post("/v1/broadcast", "the line of the banner")

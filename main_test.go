@@ -163,13 +163,14 @@ func (p *process) open(path string) *stream {
 		body, _ := io.ReadAll(resp.Body)
 		p.t.Fatalf("GET %s: %s\n%s", path, resp.Status, body)
 	}
-	s := &stream{t: p.t, events: sse.NewDecoder(resp.Body), close: cancel}
+	s := &stream{t: p.t, stderr: p.stderr, events: sse.NewDecoder(resp.Body), close: cancel}
 	s.next("$ready")
 	return s
 }
 
 type stream struct {
 	t      *testing.T
+	stderr *buffer // of the program
 	events *sse.Decoder
 	close  func()
 }
@@ -177,11 +178,13 @@ type stream struct {
 // next is the next event of the type, whatever comes before it.
 func (s *stream) next(eventType string) sse.Event {
 	s.t.Helper()
+	var passed []sse.Event
 	for {
 		e, err := s.events.Next()
 		if err != nil {
-			s.t.Fatalf("waiting for %s: %v", eventType, err)
+			s.t.Fatalf("waiting for %s, after %+v: %v\nstderr:\n%s", eventType, passed, err, s.stderr)
 		}
+		passed = append(passed, e)
 		if e.Type == eventType {
 			return e
 		}
@@ -236,6 +239,24 @@ func TestDev_HasAStreamABucketAndAJobThatEnds(t *testing.T) {
 	job := p.open("/v1/jobs/1")
 	if e := job.next("progress"); !strings.Contains(e.Data, `"percent":`) {
 		t.Errorf("job: %+v", e)
+	}
+}
+
+func TestDev_MakesNoStreamsInANATSOfYourOwn(t *testing.T) {
+	nats, err := devnats.Start(devnats.Options{JetStream: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nats.Shutdown()
+	p := start(t, base("NATS_URL="+nats.URL()), "-dev").listening()
+	p.ready()
+	p.open("/v1/prices/ACME").next("price") // the demo has had its first round
+	if status, body := p.get(p.public + "/v1/orders/eu"); !strings.Contains(body, "source") {
+		t.Errorf("a stream that is not there: %d %s", status, body)
+	}
+	info, err := nats.NATS().Jsz(nil)
+	if err != nil || info.Streams != 0 {
+		t.Errorf("%+v, %v", info, err)
 	}
 }
 

@@ -251,6 +251,8 @@ func (c *console) picture(name string) {
 	c.t.Helper()
 	ctx, cancel := soon(c.t)
 	defer cancel()
+	must(c.t, c.Size(ctx, 1280, 900, false))
+	c.until(`innerWidth === 1280`)
 	png, err := c.Screenshot(ctx)
 	must(c.t, err)
 	keep(c.t, name, png)
@@ -287,6 +289,17 @@ func TestConsole_BeginsWhereItsBoxesSay(t *testing.T) {
 	c.until(row("$live", "5 missed events have been replayed"))
 	c.load("#route=orders&p.region=eu&since=yesterday&connect=1")
 	c.until(`!document.getElementById("problem").hidden && document.getElementById("problem").textContent.includes("since")`)
+
+	// The boxes and the rows fit a phone, and are reached with the Tab key.
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, c.Size(ctx, 360, 780, true))
+	c.load("#route=orders&p.region=eu&since=1h&connect=1")
+	c.until(row("$live", "Caught up") + ` && document.documentElement.scrollWidth <= 360`)
+	c.do(`document.getElementById("last-id").focus()`)
+	c.press("Tab")
+	c.until(`document.activeElement.id === "since"`)
+	must(t, c.Size(ctx, 1280, 900, false))
 
 	// A bucket has no past, and so no box for it.
 	c.load("#route=flags&p.env=eu")
@@ -333,7 +346,36 @@ func TestConsole_MarksTheStateAndShowsAGapWithItsRange(t *testing.T) {
 	c.until(row("$gap", "Events are missing (certain) from all, 2 to 3: expired"))
 	c.until(row("order", "replayed 5") + " && " + row("$live", "a gap says what was lost"))
 	c.until(`document.getElementById("n-gaps").textContent === "1"`)
+	c.until(`document.getElementById("continuity").textContent.endsWith("1 gap was announced")`)
 	c.picture("console-gap.png")
+}
+
+// What the page says of a stream without a hole is worth something only if it sees the others.
+func TestConsole_SeesWhatIsMissingOrCameTwice(t *testing.T) {
+	c, _ := openStored(t, "#route=orders&p.region=eu")
+	for name, tc := range map[string]struct{ events, says, kind string }{
+		"numbers":              {`upTo(1, 30)`, "No hole: order 1 to 30", "good"},
+		"a hole":               {`[...upTo(1, 12), ...upTo(15, 20)]`, "2 missing: order 1 to 20", "warn"},
+		"an event twice":       {`[...upTo(1, 12), ...upTo(12, 20)]`, "1 twice: order 1 to 20", "warn"},
+		"the id twice as well": {`[...upTo(1, 12), at(12)]`, "2 twice: order 1 to 12", "warn"},
+		"a hole with a gap":    {`[...upTo(1, 12), null, ...upTo(15, 20)]`, "No hole: order 15 to 20; 1 gap was announced", ""},
+		"numbers for others":   {`[1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13].map((n) => at(n))`, "12 in order, none twice", "good"},
+		"envelopes":            {`upTo(1, 10).map((e) => ({ ...e, data: '{"subject":"a","data":' + e.data + '}' }))`, "No hole: order 1 to 10", "good"},
+		"several sources":      {`["1~aaaaaa.1~bbbbbb.z", "1~aaaaaa.1~bbbbbb.10", "1~aaaaaa.2~bbbbbb.10"].map((id) => ({ hasId: true, id, data: "x" }))`, "3 in order, none twice", "good"},
+		"nothing":              {`[]`, "–", ""},
+	} {
+		var said struct{ Text, Kind string }
+		c.eval(`import("./continuity.js").then(({ Continuity }) => {
+			const at = (n, id = n) => ({ hasId: true, id: "1~aaaaaa." + id.toString(36), data: JSON.stringify({ order: n }) });
+			const upTo = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => at(from + i, 2 * (from + i) + from));
+			const c = new Continuity();
+			for (const e of `+tc.events+`) e ? c.event(e) : c.gap();
+			return c.says();
+		})`, &said)
+		if said.Text != tc.says || said.Kind != tc.kind {
+			t.Errorf("%s: %q %q, not %q %q", name, said.Text, said.Kind, tc.says, tc.kind)
+		}
+	}
 }
 
 func TestConsole_SaysThatAJobIsDone(t *testing.T) {

@@ -243,6 +243,16 @@ func TestChromium_OutlastsTheOnlyReplicaBehindNginx(t *testing.T) {
 	noHole(t, all)
 }
 
+// What nginx says without such an answer is the end for an EventSource. If this fails, the test above proves nothing.
+func TestChromium_GivesUpOnStockNginxWhoseOnlyReplicaIsAway(t *testing.T) {
+	r := newRecorder(t)
+	h := newStored(t).gate(t, r.origin)
+	r.connect(t, stack.StartNginx(t, h.Addr).URL+"/v1/orders/eu", "order")
+	r.wait(t, `{type: "$ready"}`, 0)
+	h.Kill()
+	r.wait(t, `{type: "error", state: 2}`, 0)
+}
+
 func TestOtherClients_ResumeAStreamThroughAKilledHeadgate(t *testing.T) {
 	for name, listen := range libraries {
 		t.Run(name, func(t *testing.T) {

@@ -18,9 +18,9 @@ const phases = new Phases();
 const continuity = new Continuity();
 const log = new Log(() => {
   meter.show();
-  const { text, bad } = continuity.says();
+  const { text, kind } = continuity.says();
   $('continuity').textContent = text;
-  $('continuity').className = bad ? 'warn' : 'good';
+  $('continuity').className = kind;
   $('last').textContent = stream && stream.lastId ? stream.lastId : 'none';
 });
 const types = new Set();
@@ -103,7 +103,8 @@ function block(b) {
 
 // judge counts what the phases are made of, and follows the stream for holes. A state stands for itself, and so does what is behind a gap.
 function judge(b, kind, phase) {
-  if (kind === 'gap' || b.type === '$snapshot') continuity.begin();
+  if (kind === 'gap') continuity.gap();
+  if (b.type === '$snapshot') continuity.begin();
   if (kind !== 'event') return;
   if (phase === 'state') meter.state++;
   else continuity.event(b);

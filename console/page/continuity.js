@@ -15,6 +15,7 @@ export class Continuity {
     this.byId = 0; // events whose id went forward
     this.twice = 0;
     this.missing = 0;
+    this.gaps = 0;
     this.field = null; // the one that counts
     this.begin();
   }
@@ -25,6 +26,12 @@ export class Continuity {
     this.candidates = null; // field -> its value in the last event; null = no event yet
     this.run = 0;
     this.from = this.value = null;
+  }
+
+  // gap is a hole that was announced.
+  gap() {
+    this.gaps++;
+    this.begin();
   }
 
   // event takes an event that belongs to no state.
@@ -67,15 +74,17 @@ export class Continuity {
     this.value = value;
   }
 
-  // says is the judgement: {text, bad}.
+  // says is the judgement: {text, kind}, good only where nothing is missing.
   says() {
     const range = this.value === null ? '' : `${this.field || 'number'} ${count(this.from)} to ${count(this.value)}`;
     const wrong = [];
     if (this.missing > 0) wrong.push(`${count(this.missing)} missing`);
     if (this.twice > 0) wrong.push(`${count(this.twice)} twice`);
-    if (wrong.length > 0) return { text: `${wrong.join(', ')}${range ? `: ${range}` : ''}`, bad: true };
-    if (range) return { text: `No hole: ${range}`, bad: false };
-    return { text: this.byId > 0 ? `${count(this.byId)} in order, none twice` : '–', bad: false };
+    if (wrong.length > 0) return { text: `${wrong.join(', ')}${range ? `: ${range}` : ''}`, kind: 'warn' };
+    if (range === '' && this.byId === 0) return { text: '–', kind: '' };
+    const text = range ? `No hole: ${range}` : `${count(this.byId)} in order, none twice`;
+    if (this.gaps > 0) return { text: `${text}; ${this.gaps === 1 ? '1 gap was' : `${count(this.gaps)} gaps were`} announced`, kind: '' };
+    return { text, kind: 'good' };
   }
 }
 

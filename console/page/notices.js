@@ -48,7 +48,7 @@ function caughtUp(part) {
   if (!part) return 'Caught up: everything from here on is live';
   const missed = part.count === 1 ? '1 missed event has' : `${part.count} missed events have`;
   const lost = part.gaps === 0 ? 'none was lost' : `${part.gaps === 1 ? 'a gap says' : `${part.gaps} gaps say`} what was lost`;
-  return `Caught up: ${missed} been replayed, ${lost}; everything from here on is live`;
+  return `Caught up: ${missed} been replayed, ${lost}`;
 }
 
 // gap says all that a $gap does: reason, certain, source, from, to, next.

@@ -30,18 +30,20 @@ func (c *Conn) onUp(nc *nats.Conn) {
 		server = c.dialed // it is gone already
 	}
 	c.fresh, c.nc = false, nc
-	c.state = State{Connected: true, Since: time.Now(), Ever: true}
 	c.failed.reset()
 	c.dialFailed = nil
+	c.mu.Unlock()
+	if c.handlers.Up != nil { // before anybody is told that it is connected, and relies on it
+		c.handlers.Up(nc, fresh)
+	}
+	c.mu.Lock()
+	c.state = State{Connected: true, Since: time.Now(), Ever: true}
 	c.mu.Unlock()
 	c.metrics.connected.Set(1)
 	if again {
 		c.metrics.reconnects.Inc()
 	}
 	c.log.Info("connected to NATS", "server", c.redact.Text(server), "again", again)
-	if c.handlers.Up != nil {
-		c.handlers.Up(nc, fresh)
-	}
 }
 
 func (c *Conn) onDown(_ *nats.Conn, err error) {
