@@ -11,6 +11,10 @@ const (
 	passMessages = 4096    // for one topic
 	passBytes    = 1 << 20 // for one topic
 	chunk        = 50_000  // messages of a scan, so that who comes meanwhile does not wait for the end of a long one
+
+	// manyTopics wait for the scan that is running without a choice for each, which looks at all of them. The next scan is most likely
+	// theirs.
+	manyTopics = 64
 )
 
 // Fixed costs, about: a direct get with the questions to the leader, and a consumer made and deleted.
@@ -93,6 +97,10 @@ func (c *Coordinator) pick() func() {
 		t := q.topic
 		if t.busy {
 			continue // comes back when the job of its topic is done
+		}
+		if t.stream.scanning && len(t.stream.topics) >= manyTopics {
+			t.stream.parked = append(t.stream.parked, q)
+			continue
 		}
 		if scan := c.scanFor(t); scan == nil {
 			return c.readTopic(s, t)

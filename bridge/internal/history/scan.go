@@ -208,7 +208,7 @@ func (c *Coordinator) scanTopics(s *session, stream string, list []wanting) ([]*
 		if lasts, err = c.lastsOf(s.ctx, s.nc, &p.target, info, time.Now().Add(-fresh)); err != nil {
 			break
 		}
-		p.begin(list, c.cache.limit/2)
+		p.begin(list, c.cache.limit)
 		var upto uint64
 		if together(lasts).seq <= p.from {
 			upto = proven(lasts)
