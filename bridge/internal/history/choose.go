@@ -15,6 +15,11 @@ const (
 	// manyTopics wait for the scan that is running without a choice for each, which looks at all of them. The next scan is most likely
 	// theirs.
 	manyTopics = 64
+
+	// Before a scan for so many the coordinator looks how quickly more come, who would all need a scan of their own: in a storm, or behind
+	// an answer that was only a part.
+	gatherStep = 10 * time.Millisecond
+	gatherMost = 250 * time.Millisecond
 )
 
 // Fixed costs, about: a direct get with the questions to the leader, and a consumer made and deleted.
@@ -105,7 +110,7 @@ func (c *Coordinator) pick() func() {
 		if scan := c.scanFor(t); scan == nil {
 			return c.readTopic(s, t)
 		} else if !t.stream.scanning {
-			return c.sharedScan(s, t.stream, scan)
+			return c.sharedScan(s, t, len(scan))
 		}
 		t.stream.parked = append(t.stream.parked, q)
 	}
