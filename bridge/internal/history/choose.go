@@ -207,9 +207,17 @@ func (c *Coordinator) finish(topics []*topic, parts []*segment, err error) {
 		c.m.failed.Inc()
 	}
 	var out []settled
+	now := time.Now()
 	c.mu.Lock()
 	for i, t := range topics {
-		out = append(out, c.arrived(t, parts[i], err)...)
+		if p := parts[i]; p != nil && p.upto > p.from {
+			p.used = now
+			c.insert(t, p)
+		}
+	}
+	crowded := c.cache.size > c.cache.limit
+	for i, t := range topics {
+		out = append(out, c.arrived(t, parts[i], crowded, err)...)
 	}
 	c.shrink()
 	for _, t := range topics {
