@@ -104,7 +104,7 @@ type SSE struct {
 	OverloadRetry  Duration `env:"OVERLOAD_RETRY" doc:"reconnection time told to clients that are turned away" min:"1000000"`
 	OverloadJitter Duration `env:"OVERLOAD_JITTER" doc:"random part on top, per client"`
 	WriteTimeout   Duration `env:"WRITE_TIMEOUT" doc:"a blocked client that takes nothing for so long is ended" min:"100000000"`
-	BufferBytes    Bytes    `env:"BUFFER_BYTES" doc:"how far a client may fall behind" min:"4096"`
+	BufferBytes    Bytes    `env:"BUFFER_BYTES" doc:"how much memory a client may hold that falls behind: its events, and about 200 bytes for each round of them" min:"4096"`
 	BufferEvents   int      `env:"BUFFER_EVENTS" doc:"the same in events; 0 = no bound" min:"0"`
 	BufferAge      Duration `env:"BUFFER_AGE" doc:"the same in time; 0 = no bound"`
 	SlowConsumer   string   `env:"SLOW_CONSUMER" doc:"what happens at those bounds: end the stream (a reconnect resumes it), or jump to the present with a $gap" oneof:"disconnect,drop_oldest"`
