@@ -168,3 +168,42 @@ func TestLog_NamesTheIssuerAndNoSecret(t *testing.T) {
 		}
 	})
 }
+
+// Once other keys are in place, no token of the old ones is good, however many are being verified meanwhile.
+func TestKeys_ChangeUnderLoad(t *testing.T) {
+	sets := []string{jwks(jwk(p256().Public(), map[string]any{"kid": "a"})), jwks(jwk(p384().Public(), map[string]any{"kid": "b"}))}
+	tokens := []string{sign("ES256", p256(), good(), "kid", "a"), sign("ES384", p384(), good(), "kid", "b")}
+	s := &server{body: sets[0]}
+	v, err := New(Options{Issuers: []Issuer{issuerOf(func(i *Issuer) { i.JWKSURL = "x" })}, Fetch: s.fetch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	defer load.Wait()
+	defer close(stop)
+	if err := v.issuers[0].attempt(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 4 {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = v.Identify(t.Context(), tokens[n%2])
+				}
+			}
+		})
+	}
+	for n := range 100 {
+		now := n % 2
+		s.set(sets[now], nil)
+		if err := v.issuers[0].attempt(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		accepted(t, v, tokens[now])
+		refused(t, v, tokens[1-now], errKey)
+	}
+}

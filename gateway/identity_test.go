@@ -366,3 +366,19 @@ func TestNew_NeedsIdentitiesWithTheModeAndOnlyThen(t *testing.T) {
 
 // noDelivery is a Delivery that nobody uses.
 type noDelivery struct{ gateway.Delivery }
+
+// An id positions inside what the caller may read now, and opens nothing; neither does the end of a stream say anything to strangers.
+func TestIdentity_ComesBeforePositions(t *testing.T) {
+	r := start(t, withIdentity(t, auth.Grants{}))
+	const id = "1~aaaaaa.5"
+	r.open("/v1/prices/A", append(bearer(token("ann", may("sub", "prices.A"))), "Last-Event-ID", id)...).want("$ready")
+	r.get("/v1/prices/A", append(bearer(token("ann", may("sub", "prices.B"))), "Last-Event-ID", id)...).problem(t, http.StatusForbidden, "not-readable")
+	r.get("/v1/prices/A?last-event-id="+id).problem(t, http.StatusUnauthorized, "token-missing")
+	r.bridge.mu.Lock()
+	r.bridge.open = func(context.Context, flow.Request) (flow.Opened, error) { return flow.Opened{}, flow.ErrFinished }
+	r.bridge.mu.Unlock()
+	r.get("/v1/prices/A", "Last-Event-ID", id).problem(t, http.StatusUnauthorized, "token-missing")
+	if resp := r.get("/v1/prices/A", append(bearer(token("ann")), "Last-Event-ID", id)...); resp.StatusCode != http.StatusNoContent {
+		t.Errorf("%d", resp.StatusCode)
+	}
+}

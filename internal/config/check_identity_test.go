@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -186,5 +187,23 @@ func TestIdentity_WhatIsPrintedLoadsToTheSame(t *testing.T) {
 	if !reflect.DeepEqual(c.Routes, again.Routes) || !reflect.DeepEqual(c.Auth.Issuers, again.Auth.Issuers) || !reflect.DeepEqual(c.Auth.Anonymous, again.Auth.Anonymous) ||
 		again.Auth.PermissionsClaim != "app.nats" || c.Auth.Anonymous.Pub.Allow == nil {
 		t.Errorf("%+v\nbecame\n%+v\nthrough\n%s", c.Auth, again.Auth, routes)
+	}
+}
+
+func TestIdentity_ThePageOnSecurityIsGood(t *testing.T) {
+	page, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := "version: 1\n"
+	for n, part := range strings.Split(string(page), "```yaml\n") {
+		if block, _, ok := strings.Cut(part, "```"); ok && n > 0 {
+			file += block
+		}
+	}
+	read := files(map[string]string{"/routes.yaml": file, "/keys/partner.pem": "key"})
+	c, warnings, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "ROUTES_FILE=/routes.yaml"}, ReadFile: read})
+	if err != nil || len(warnings) > 0 || len(c.Auth.Issuers) != 2 || len(c.Routes) != 2 || len(c.Routes[0].AuthRequire) != 2 {
+		t.Errorf("%v %v\n%s", err, warnings, file)
 	}
 }
