@@ -3,6 +3,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -62,8 +63,16 @@ type guarded struct {
 func startGuarded(t *testing.T, more func(*server.Options)) *guarded {
 	t.Helper()
 	g := &guarded{t: t, more: more}
+	g.start(g.users(""))
+	return g
+}
+
+// start starts the server, and connects the administrator.
+func (g *guarded) start(configure func(*server.Options)) {
+	t := g.t
+	t.Helper()
 	var err error
-	if g.ns, err = devnats.Start(devnats.Options{JetStream: true, Configure: g.users("")}); err != nil {
+	if g.ns, err = devnats.Start(devnats.Options{JetStream: true, Configure: configure}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(g.ns.Shutdown)
@@ -72,17 +81,21 @@ func startGuarded(t *testing.T, more func(*server.Options)) *guarded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { g.admin.Close(); <-closed })
+	admin := g.admin
+	t.Cleanup(func() { admin.Close(); <-closed })
 	if g.js, err = jetstream.New(g.admin); err != nil {
 		t.Fatal(err)
 	}
-	return g
 }
 
 func (g *guarded) users(permissions string) func(*server.Options) {
 	g.t.Helper()
+	return g.configuration("authorization { users: [\n  {user: admin, password: secret-a}\n  {user: headgate, password: secret-h\n" + permissions + "}\n] }\n")
+}
+
+func (g *guarded) configuration(text string) func(*server.Options) {
+	g.t.Helper()
 	file := filepath.Join(g.t.TempDir(), "nats.conf")
-	text := "authorization { users: [\n  {user: admin, password: secret-a}\n  {user: headgate, password: secret-h\n" + permissions + "}\n] }\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
@@ -91,7 +104,7 @@ func (g *guarded) users(permissions string) func(*server.Options) {
 		g.t.Fatalf("%v in\n%s", err, text)
 	}
 	return func(o *server.Options) {
-		o.Users = parsed.Users
+		o.Users, o.Accounts = parsed.Users, parsed.Accounts
 		if g.more != nil {
 			g.more(o)
 		}
@@ -260,6 +273,58 @@ func (g *guarded) useEveryKind(p *process, kv jetstream.KeyValue) {
 	}
 }
 
+// imported is a server on which headgate's account has the JetStream of another one, under another name.
+func (g *guarded) imported(permissions string) func(*server.Options) {
+	return g.configuration(`accounts {
+  HUB { jetstream: enabled, users: [{user: admin, password: secret-a}], exports: [{service: "$JS.API.>", response_type: stream}] }
+  EDGE { users: [{user: headgate, password: secret-h
+` + permissions + `}], imports: [{service: {account: HUB, subject: "$JS.API.>"}, to: "hub.API.>"}] }
+}
+`)
+}
+
+func TestOnline_ThePermissionsUnderAnImportedAPI(t *testing.T) {
+	g := &guarded{t: t}
+	g.start(g.imported(""))
+	g.fill()
+	const routes = `version: 1
+routes:
+  - {name: orders, path: "/orders/{tenant}", source: {type: stream, stream: ORDERS, subject: "orders.{tenant}.>"}, event: {type: order}}
+  - {name: tasks, path: /tasks, source: {type: stream, stream: TASKS, subject: "tasks.>"}, event: {type: task}}
+  - {name: flags, path: "/flags/{env}", source: {type: kv, bucket: FLAGS, key: "{env}.>"}}
+`
+	environ := func() []string {
+		return g.environ("headgate", routes, "JETSTREAM_API_PREFIX=hub.API", "JETSTREAM_TAIL_AGE=0s")
+	}
+	code, stdout, stderr := once(t, environ(), "-check", "-online")
+	if code != exitOK || !strings.Contains(stdout, `"hub.API.STREAM.INFO.ORDERS"`) {
+		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	g.ns.Shutdown()
+	g.start(g.imported(block(t, stdout)))
+	kv := g.fill()
+	if code, stdout, stderr = once(t, environ(), "-check", "-online"); code != exitOK {
+		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	p := start(t, environ()).listening()
+	p.ready()
+	orders := p.since("/orders/a?since=1h", "order", numbers(20)...)
+	tasks := p.since("/tasks?since=1h", "task", numbers(20)...)
+	g.publish("orders.a.0", "more")
+	g.publish("tasks.x", "more")
+	if a, b := orders.next("order").Data, tasks.next("task").Data; a != "more" || b != "more" {
+		t.Errorf("%q %q", a, b)
+	}
+	flags := p.open("/flags/eu")
+	flags.next("$snapshot")
+	if _, err := kv.PutString(t.Context(), "eu.dark", "off"); err != nil {
+		t.Fatal(err)
+	}
+	if e := flags.next("put"); !strings.Contains(e.Data, "eu.dark") {
+		t.Errorf("kv: %+v", e)
+	}
+}
+
 func TestOnline_TellsEverythingThatCannotWork(t *testing.T) {
 	g := startGuarded(t, nil)
 	ctx := t.Context()
@@ -271,6 +336,13 @@ func TestOnline_TellsEverythingThatCannotWork(t *testing.T) {
 		if _, err := g.js.CreateStream(ctx, c); err != nil {
 			t.Fatal(err)
 		}
+	}
+	full, err := g.js.CreateStream(ctx, jetstream.StreamConfig{Name: "FULL", Subjects: []string{"full.>"}, AllowDirect: true, MaxConsumers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := full.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "another"}); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := g.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "FLAGS", TTL: time.Hour, History: 5}); err != nil {
 		t.Fatal(err)
@@ -287,6 +359,7 @@ routes:
   - {name: nobucket, path: /nobucket, source: {type: kv, bucket: NONE}}
   - {name: flags, path: /flags, source: {type: kv, bucket: FLAGS}}
   - {name: marked, path: /marked, source: {type: kv, bucket: MARKED}}
+  - {name: full, path: /full, source: {type: stream, stream: FULL, subject: "full.>"}}
 `
 	code, stdout, stderr := once(t, g.environ("headgate", routes), "-check", "-online")
 	if code != exitFailed {
@@ -297,9 +370,10 @@ routes:
 		`route "orders" (line 4), stream ORDERS`, "orders.> never matches: the stream has only sales.>",
 		"allow_direct is off", "the stream keeps 100 messages (max_msgs)", "keeps the last 3 messages of each subject",
 		"is a work queue", "is in the memory of one server",
-		"within 1h0m0s (resume.max_age), and the stream keeps 1m0s (max_age)", "the snapshot goes back 2h0m0s",
+		"within 1h (resume.max_age), and the stream keeps 1m (max_age)", "the snapshot goes back 2h",
 		"bucket NONE, of route", "nats kv add NONE", "no `expire` events", "become `expire` events", "keeps the last 5 values of each key",
-		"4 errors", `"$JS.API.CONSUMER.CREATE.KV_MARKED.>"`, "--allow-pub '$JS.API.STREAM.INFO.GONE'", `"_INBOX_headgate.>"`,
+		"takes no more consumers", "max_consumers is 1; each replica of headgate makes one",
+		"5 errors", `"$JS.API.CONSUMER.CREATE.KV_MARKED.>"`, "--allow-pub '$JS.API.STREAM.INFO.GONE'", `"_INBOX_headgate.>"`,
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is missing in\n%s", want, stdout)
@@ -356,6 +430,33 @@ func TestOnline_NATSAwayIsOneClearError(t *testing.T) {
 		if code, _, stderr := once(t, env, args...); code != exitUsage || !strings.Contains(stderr, "-online") {
 			t.Errorf("%q: exit code %d %s", args, code, stderr)
 		}
+	}
+}
+
+func TestOnline_AServerThatSaysNothingIsNotWaitedForForEver(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	began := time.Now()
+	code, _, stderr := once(t, base("AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>", "NATS_URL=nats://"+ln.Addr().String(), "NATS_CONFIRM_TIMEOUT=300ms"), "-check", "-online")
+	if code != exitFailed || !strings.Contains(stderr, "cannot connect to NATS within 300ms") || time.Since(began) > patience/2 {
+		t.Errorf("exit code %d after %s: %s", code, time.Since(began), stderr)
+	}
+}
+
+func TestOnline_ASignalEndsIt(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	p := start(t, base("AUTH_MODE=none", "SUBJECTS_ALLOW=feed.>", "NATS_URL=nats://"+ln.Addr().String(), "NATS_CONFIRM_TIMEOUT=10m"), "-check", "-online")
+	p.until("it has begun", func() bool { return strings.Contains(p.stdout.String(), "The configuration is good") })
+	p.signals <- os.Interrupt
+	if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), "interrupted") {
+		t.Errorf("exit code %d: %s", code, p.stderr)
 	}
 }
 

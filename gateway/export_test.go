@@ -22,6 +22,13 @@ var (
 	EncodeHead  = encodeHead
 )
 
+// SetBodyWait changes it until the test ends. The servers of the test begin after it.
+func SetBodyWait(t interface{ Cleanup(func()) }, d time.Duration) {
+	old := bodyWait
+	bodyWait = d
+	t.Cleanup(func() { bodyWait = old })
+}
+
 // Slugs are all refusals.
 func Slugs() []string {
 	var all []string

@@ -24,7 +24,7 @@ type storing struct {
 const lostAfter = 1500 * time.Millisecond
 
 // startStoring gives headgate a user with permissions, nil for all of them. prepare is called before headgate starts.
-func startStoring(t *testing.T, permissions *server.Permissions, prepare func(*storing)) *storing {
+func startStoring(t *testing.T, permissions *server.Permissions, prepare func(*storing), change ...func(*setup)) *storing {
 	t.Helper()
 	ns, err := devnats.Start(devnats.Options{JetStream: true, Configure: storingUsers(permissions)})
 	if err != nil {
@@ -51,6 +51,9 @@ func startStoring(t *testing.T, permissions *server.Permissions, prepare func(*s
 	s.whole = startWholeOn(t, ns, []nats.Option{admin}, withRoutes(orders, byStatus, flags), func(st *setup) {
 		st.cfg.NATS.User, st.cfg.NATS.Password, st.cfg.NATS.ConfirmTimeout = "headgate", "h", patience
 		st.cfg.JetStream.LostAfter = lostAfter
+		for _, c := range change {
+			c(st)
+		}
 	})
 	return s
 }
@@ -63,12 +66,14 @@ func storingUsers(permissions *server.Permissions) func(*server.Options) {
 	}
 }
 
+// create makes them in memory: nats-server removes the files of a deleted stream a little after it has said so.
 func (s *storing) create() {
 	s.t.Helper()
-	if _, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}, AllowDirect: true}); err != nil {
+	if _, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}, AllowDirect: true,
+		Storage: jetstream.MemoryStorage}); err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := s.js.CreateKeyValue(s.t.Context(), jetstream.KeyValueConfig{Bucket: "FLAGS"}); err != nil {
+	if _, err := s.js.CreateKeyValue(s.t.Context(), jetstream.KeyValueConfig{Bucket: "FLAGS", Storage: jetstream.MemoryStorage}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -225,5 +230,26 @@ func TestMissing_WhatTheUserMayNotReadIsTheSame(t *testing.T) {
 			rd.wantAll("second")
 			s.opened("/v1/flags/eu").want("put")
 		})
+	}
+}
+
+func TestMissing_WithoutDirectGetsWhatWasMissedIsReadAllTheSame(t *testing.T) {
+	denied := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.DIRECT.GET.>"}}}
+	s := startStoring(t, denied, func(s *storing) {
+		s.create()
+		for range 40 {
+			if _, err := s.js.Publish(t.Context(), "orders.a.1", []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}, func(st *setup) { st.cfg.JetStream.TailAge = 0 }) // so that it is read from history
+	rd := s.opened("/v1/orders/a?since=1h")
+	rd.want("$gap")
+	for range 7 { // max_events of the route
+		rd.want("message")
+	}
+	rd.want("$live")
+	if log := s.logs.String(); !strings.Contains(log, "NATS refuses what headgate needs") || !strings.Contains(log, "DIRECT.GET.ORDERS") {
+		t.Error("the log does not say that direct gets are refused")
 	}
 }

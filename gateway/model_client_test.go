@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -34,14 +35,18 @@ type modelClient struct {
 	route modelRoute
 	rnd   *rand.Rand
 	name  string
-	slow  bool // stops reading now and then
+	slow  bool     // stops reading now and then
+	loyal bool     // never forgets its id
+	begin []string // of its streams: what they began with
+
+	enough func() bool // asked behind every block; nil = it never has
 
 	id     string
 	tracks map[string]*track // by stream
 	past   []*track          // from before it forgot its id
 	open   *opened
 
-	sessions, events, gaps, states, replays int
+	sessions, events, gaps, states, rewinds int
 	ended                                   bool // 204
 	trace                                   []string
 	wrong                                   int
@@ -61,10 +66,19 @@ type track struct {
 	given  map[cursor.Entry]stored
 	ranges map[cursor.Tag][]span // that gaps named
 	sure   map[cursor.Tag][]span // those in which something is certainly missing
+	reborn map[cursor.Tag][]span // before its first position in an incarnation: like claims, but what was purged need not be told
 	claims map[cursor.Tag][]span // everything in them has been sent, or a gap has named it
 	whole  []wholeState
 
-	keys map[string]kvValue // of a bucket
+	keys   map[string]kvValue // of a bucket
+	points []keyPoint
+}
+
+// keyPoint is what a client knew of a bucket at a position.
+type keyPoint struct {
+	at   cursor.Entry
+	keys map[string]kvValue
+	why  string
 }
 
 // span is (from, to].
@@ -126,7 +140,7 @@ func (c *modelClient) forget() {
 		}
 		tr := &track{source: s.Name, stream: s.Stream, kv: s.Type == "kv", mode: route.Snapshot.Mode, filter: route.filters[n],
 			given: map[cursor.Entry]stored{}, ranges: map[cursor.Tag][]span{},
-			sure: map[cursor.Tag][]span{}, claims: map[cursor.Tag][]span{}}
+			sure: map[cursor.Tag][]span{}, claims: map[cursor.Tag][]span{}, reborn: map[cursor.Tag][]span{}}
 		if tr.kv {
 			tr.stream, tr.mode, tr.keys = "KV_"+s.Stream, "kv", map[string]kvValue{}
 		}
@@ -137,6 +151,9 @@ func (c *modelClient) forget() {
 
 func (c *modelClient) log(format string, a ...any) {
 	c.trace = append(c.trace, fmt.Sprintf("%s ", time.Now().Format("05.000"))+fmt.Sprintf(format, a...))
+	if strings.Contains(format, "opened") || strings.Contains(format, "no answer") || strings.Contains(format, "refused") || strings.Contains(c.trace[len(c.trace)-1], "$") {
+		c.begin = append(c.begin, c.trace[len(c.trace)-1])
+	}
 	if len(c.trace) > 160 {
 		c.trace = c.trace[40:]
 	}
@@ -160,7 +177,7 @@ func (c *modelClient) recent(n int) string {
 // live is the life of a client until ctx ends.
 func (c *modelClient) live(ctx context.Context) {
 	for ctx.Err() == nil && !c.ended {
-		if c.rnd.IntN(12) == 0 {
+		if c.rnd.IntN(12) == 0 && !c.loyal {
 			c.forget()
 		}
 		most, long := 1<<30, time.Duration(10+c.rnd.IntN(10+c.rnd.IntN(400)))*time.Millisecond
@@ -169,6 +186,8 @@ func (c *modelClient) live(ctx context.Context) {
 			most = 1 + c.rnd.IntN(6) // in the middle of the beginning
 		case 1:
 			most = 1 + c.rnd.IntN(300)
+		case 2:
+			long *= time.Duration(1 + c.rnd.IntN(12)) // through whatever happens
 		}
 		c.session(ctx, most, long)
 		nap(ctx, time.Duration(c.rnd.IntN(1+c.rnd.IntN(1+c.rnd.IntN(600))))*time.Millisecond)
@@ -188,6 +207,7 @@ func (c *modelClient) session(ctx context.Context, most int, long time.Duration)
 	_ = conn.SetReadDeadline(time.Now().Add(long))
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
+		c.log("no answer to %q: %v", c.id, err)
 		return
 	}
 	defer resp.Body.Close()
@@ -222,11 +242,19 @@ func (c *modelClient) session(ctx context.Context, most int, long time.Duration)
 		if e.HasID {
 			c.id = e.ID
 		}
+		if c.enough != nil && c.enough() {
+			break
+		}
 		if c.slow && c.rnd.IntN(40) == 0 {
 			nap(ctx, time.Duration(c.rnd.IntN(150))*time.Millisecond)
 		}
 	}
 	c.log("cut at %q", c.id)
+	for _, tr := range c.tracks {
+		if tr.kv && tr.known && c.open.live && !c.open.inState[tr] {
+			c.point(tr)
+		}
+	}
 }
 
 func (c *modelClient) request(ctx context.Context) (net.Conn, *bufio.Reader) {
@@ -324,6 +352,9 @@ func (c *modelClient) gap(e sse.Event) {
 		}
 		tr.pending = append(tr.pending, told{g.Reason, g.From, g.To, g.Next == "snapshot", g.Certain})
 		tr.gone = tr.gone || g.Reason == "reset"
+		if g.Reason == "rewound" {
+			c.rewinds++
+		}
 		if g.Next == "snapshot" {
 			c.open.inState[tr] = true
 			c.open.states[tr] = nil
@@ -360,9 +391,17 @@ func (c *modelClient) snapshot(e sse.Event) {
 			c.stateOfKeys(tr, c.open.states[tr])
 		}
 		tr.at, tr.known, tr.pending, tr.gone = at, true, nil, false
+		if tr.kv {
+			c.point(tr)
+		}
 	}
+	c.open.live = true // of what has been given a state
 	clear(c.open.inState)
 	clear(c.open.states)
+}
+
+func (c *modelClient) point(tr *track) {
+	tr.points = append(tr.points, keyPoint{tr.at, maps.Clone(tr.keys), c.recent(12)})
 }
 
 func (c *modelClient) rewound(tr *track) bool {
@@ -469,7 +508,7 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 	from := tr.at.Seq
 	excused := false
 	for _, g := range tr.pending {
-		if g.to > 0 {
+		if g.to > 0 && g.reason != "rewound" && g.reason != "reset" { // these are of sequences that mean something else now
 			tr.ranges[at.Tag] = append(tr.ranges[at.Tag], span{g.from - 1, g.to, c.recent(8)})
 			if tr.known && tr.at.Tag != at.Tag {
 				tr.ranges[tr.at.Tag] = append(tr.ranges[tr.at.Tag], span{g.from - 1, g.to, c.recent(8)})
@@ -488,11 +527,16 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 		if !tr.gone && !excused {
 			c.fail("%s goes from %v to %v without a gap", tr.stream, tr.at, at)
 		}
-		from = 0 // everything of the new one is to come
-	case at.Seq < tr.at.Seq:
-		if !c.rewound(tr) {
-			c.fail("the position of %s goes back from %d to %d", tr.stream, tr.at.Seq, at.Seq)
+		if !excused { // everything of the new one is to come
+			tr.reborn[at.Tag] = append(tr.reborn[at.Tag], span{0, at.Seq, ""})
 		}
+		return
+	case c.rewound(tr): // what it was given until now may be of what is lost
+		delete(tr.claims, at.Tag)
+		maps.DeleteFunc(tr.given, func(given cursor.Entry, _ stored) bool { return given.Tag == at.Tag })
+		return
+	case at.Seq < tr.at.Seq:
+		c.fail("the position of %s goes back from %d to %d", tr.stream, tr.at.Seq, at.Seq)
 		return
 	}
 	if at.Seq > from && !excused {

@@ -121,7 +121,7 @@ func TestModel_StormOfCuts(t *testing.T) {
 	w.reread("A")
 	w.reread("B")
 	finish(w, clients)
-	w.sameKeys(clients, kv, "eu.>")
+	w.sameKeys(clients, kv)
 }
 
 // restarting ends a replica and starts it again.

@@ -47,6 +47,7 @@ type life struct {
 	stored  map[uint64]stored
 	last    uint64
 	removed map[uint64]bool // taken out in the middle, which nobody has to be told
+	gone    map[uint64]bool // of a bucket: it takes a key away
 	purged  map[uint64]bool // taken away from the beginning, of which those are told who have not had it
 }
 
@@ -131,7 +132,7 @@ func (w *world) born(stream string, created time.Time) *life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l := &life{stream: stream, tag: cursor.SourceTag(stream, strconv.FormatInt(created.UnixNano(), 10)), stored: map[uint64]stored{},
-		removed: map[uint64]bool{}, purged: map[uint64]bool{}}
+		removed: map[uint64]bool{}, purged: map[uint64]bool{}, gone: map[uint64]bool{}}
 	if old := w.now[stream]; old != nil {
 		l.number = old.number + 1
 	}

@@ -247,10 +247,15 @@ func routePolicy(cr config.Route, c config.SSE) *delivery.Policy {
 	}
 	if p.DropOldest {
 		for _, src := range cr.Sources {
-			p.SlowGaps = append(p.SlowGaps, gap.Shared(gap.Slow, src.Name))
+			p.SlowGaps = append(p.SlowGaps, slowGap(src.Name, len(cr.Sources)))
 		}
 	}
 	return p
+}
+
+// slowGap is what a client is told that has jumped over events. Of several sources nobody knows which had some among them.
+func slowGap(source string, sources int) *sse.Frame {
+	return gap.Frame(gap.Hole{Reason: gap.Slow, Source: source, Unsure: sources > 1})
 }
 
 // joinPath puts the base path before a route's path.

@@ -65,6 +65,29 @@ func TestDoneReachesAReadingClientToo(t *testing.T) {
 	})
 }
 
+func TestDoneReachesAClientThatJumpsOverIt(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.policy.DropOldest, r.policy.BufferBytes = true, 256<<10
+		slow := r.connect("")
+		eventually(t, "the stream", func() bool { return r.server.Streams() == 1 })
+		for range 200 {
+			r.topic.publish(strings.Repeat("x", 64<<10))
+		}
+		r.topic.finish(strings.Repeat("y", 192<<10))
+		slow.start()
+		for {
+			e, err := slow.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Type == "$end" {
+				break
+			}
+		}
+		slow.expectEOF()
+	})
+}
+
 func TestAfterDoneNewClientsGetAGroupOfTheirOwn(t *testing.T) {
 	r := newRig(t, "writer")
 	stuck := r.connect("") // never reads, so that its group cannot close

@@ -137,6 +137,7 @@ func (r *rig) handle(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		panic(err)
 	}
+	delivery.Tune(conn)
 	if err := r.server.Handover(conn, c); err != nil {
 		c.Source.Close()
 		conn.Close()

@@ -29,6 +29,9 @@ type Incarnation struct {
 // backup keeps it.
 func (i *Incarnation) Same(o *Incarnation) bool { return i != nil && o != nil && i.epoch == o.epoch }
 
+// Epoch tells the lives of a stream apart that Same does.
+func (i *Incarnation) Epoch() uint64 { return i.epoch }
+
 func incarnation(stream string, info jsapi.Info, epoch uint64) *Incarnation {
 	tag := cursor.SourceTag(stream, strconv.FormatInt(info.Created.UnixNano(), 10))
 	text := (cursor.Position{{Tag: tag}}).String()

@@ -5,6 +5,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,6 +36,7 @@ type inspector struct {
 	named  jsapi.API // as permissions name its subjects
 	link   *link
 	report *Report
+	lost   bool // the connection, and it has been said
 }
 
 // usage is one source of one route.
@@ -63,9 +65,8 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	i.core(ctx, uses)
 	i.publishing(ctx)
 	i.streams(ctx, uses)
-	if ctx.Err() != nil {
-		i.report.add(Finding{Where: "the check", Level: Error, Text: fmt.Sprintf("did not end within %s, so not everything has been checked", maxTime),
-			Remedy: "NATS answers too slowly: look after it, and check again"})
+	if err := ctx.Err(); err != nil {
+		i.unfinished(err)
 	}
 	return i.report, nil
 }
@@ -175,14 +176,31 @@ func (i *inspector) publishing(ctx context.Context) {
 	}
 }
 
-// failed notes an answer that did not come.
+// failed notes an answer that did not come. The loss of the connection is said once, whatever else cannot be checked then.
 func (i *inspector) failed(ctx context.Context, where string, err error) {
-	if ctx.Err() != nil {
-		return // said once, at the end
-	}
 	f := Finding{Where: where, Level: Error, Text: "could not be checked: " + i.link.text(err), Remedy: "look after NATS, and check again"}
-	if conn.IsAway(err) {
-		f.Text = "could not be checked: the connection to NATS was lost"
+	switch {
+	case ctx.Err() != nil: // said at the end
+		return
+	case conn.IsAway(err), !i.link.nc.IsConnected():
+		if i.lost {
+			return
+		}
+		i.lost = true
+		f.Where, f.Text = "NATS", "the connection was lost during the check, so not everything has been checked"
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Text = fmt.Sprintf("no answer within %s (NATS_CONFIRM_TIMEOUT)", i.link.wait)
+		f.Remedy = "look whether the stream has a leader (nats stream info), and check again"
+	}
+	i.report.add(f)
+}
+
+// unfinished notes that the check was ended from outside.
+func (i *inspector) unfinished(err error) {
+	f := Finding{Where: "the check", Level: Error, Text: "was interrupted, so not everything has been checked"}
+	if errors.Is(err, context.DeadlineExceeded) {
+		f.Text = fmt.Sprintf("did not end within %s, so not everything has been checked", maxTime)
+		f.Remedy = "NATS answers too slowly: look after it, and check again"
 	}
 	i.report.add(f)
 }

@@ -58,6 +58,9 @@ func dial(ctx context.Context, cfg Config) (*link, error) {
 	}
 	s := l.conn.State()
 	l.close()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("interrupted before NATS was reached: %s", s.Detail)
+	}
 	return nil, fmt.Errorf("cannot connect to NATS within %s (NATS_CONFIRM_TIMEOUT): %s\n    remedy: %s", l.wait, s.Detail,
 		cmp.Or(s.Remedy, "look whether NATS runs, and whether NATS_URL is right"))
 }

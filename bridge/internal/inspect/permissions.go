@@ -9,7 +9,8 @@ import (
 	"headgate/internal/subject"
 )
 
-// Permissions are all that the NATS user of headgate needs for its routes. Nothing of them can be left out.
+// Permissions are all that the NATS user of headgate needs for its routes. Each is used: without direct gets reads are slow, without any other
+// one something does not work.
 type Permissions struct {
 	Publish   []string
 	Subscribe []string

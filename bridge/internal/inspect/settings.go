@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -64,7 +65,7 @@ func (i *inspector) keeps(u *usage, c jetstream.StreamConfig) {
 		r := u.route.Resume.Replay
 		if c.MaxAge > 0 && r.MaxAge > c.MaxAge {
 			add(Warning, fmt.Sprintf("clients may come back within %s (resume.max_age), and the stream keeps %s (max_age): who comes later than that gets a $gap (expired)",
-				r.MaxAge, c.MaxAge), "keep messages longer, or lower resume.max_age")
+				short(r.MaxAge), short(c.MaxAge)), "keep messages longer, or lower resume.max_age")
 		}
 		if c.MaxMsgs > 0 && int64(r.MaxEvents) > c.MaxMsgs {
 			add(Warning, fmt.Sprintf("clients may miss %d events (resume.max_events, JETSTREAM_REPLAY_EVENTS), and the stream keeps %d messages (max_msgs)",
@@ -79,11 +80,22 @@ func (i *inspector) keeps(u *usage, c jetstream.StreamConfig) {
 		}
 	}
 	if s := u.route.Snapshot; s.Mode == "since" && c.MaxAge > 0 && s.Since > c.MaxAge {
-		add(Warning, fmt.Sprintf("the snapshot goes back %s, and the stream keeps %s (max_age)", s.Since, c.MaxAge), "keep messages longer, or lower snapshot.since")
+		add(Warning, fmt.Sprintf("the snapshot goes back %s, and the stream keeps %s (max_age)", short(s.Since), short(c.MaxAge)), "keep messages longer, or lower snapshot.since")
 	}
 	if len(i.report.Findings) == before {
 		i.report.checked()
 	}
+}
+
+// short is a duration as an operator writes it.
+func short(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []struct{ tail, unit string }{{"m0s", "m"}, {"h0m", "h"}} {
+		if rest, found := strings.CutSuffix(text, zero.tail); found {
+			text = rest + zero.unit
+		}
+	}
+	return text
 }
 
 // interior says why messages may be removed from the middle of a stream; "" = they are not, except by hand.
@@ -110,10 +122,10 @@ func (i *inspector) bucket(where string, u *usage, c jetstream.StreamConfig) {
 		add("values expire, but the bucket leaves no markers (LimitMarkerTTL): no `expire` events; headgate notices within seconds and gives clients the whole state again",
 			"nats kv edit "+u.source.Stream+" --marker-ttl 1m, with a server of version 2.11 or newer")
 	case marks:
-		add(fmt.Sprintf("values that expire become `expire` events (markers are kept for %s)", c.SubjectDeleteMarkerTTL), "")
+		add(fmt.Sprintf("values that expire become `expire` events (markers are kept for %s)", short(c.SubjectDeleteMarkerTTL)), "")
 	}
 	if c.MaxAge > 0 {
-		add(fmt.Sprintf("values expire %s after they were put (TTL)", c.MaxAge), "")
+		add(fmt.Sprintf("values expire %s after they were put (TTL)", short(c.MaxAge)), "")
 	}
 	add(fmt.Sprintf("keeps the last %d values of each key (history)", c.MaxMsgsPerSubject), "")
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"headgate/bridge/internal/conn"
 	"headgate/bridge/internal/jsapi"
 )
 
@@ -72,12 +71,9 @@ func (i *inspector) stream(ctx context.Context, name string, uses []usage) bool 
 		i.report.add(Finding{Where: "JetStream", Level: Error, Text: "does not answer at " + i.api.Subject("") + ">",
 			Remedy: "switch JetStream on, for the server and the account of the user; or say where it is with JETSTREAM_DOMAIN or JETSTREAM_API_PREFIX"})
 		return false
-	case conn.IsAway(err):
-		i.failed(ctx, where, err)
-		return false
 	default:
 		i.failed(ctx, where, err)
-		return true
+		return !i.lost && ctx.Err() == nil
 	}
 	i.read(ctx, where, name, info, uses)
 	i.consume(ctx, where, name, info, uses)

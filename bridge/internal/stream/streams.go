@@ -190,6 +190,7 @@ func (s *Streams) refused(op conn.Op, subj string) {
 		for _, f := range s.feeds {
 			f.Refused(subj)
 		}
+		s.history.Refused(subj)
 	}
 	s.mu.Lock()
 	now := time.Now()
