@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,22 +51,30 @@ func (s storm) spread(k int) int {
 
 // storms: clients that come back after the stream has gone on without them. In between headgate is replaced by another replica, which
 // has to read what it can keep from the stream.
-func storms(l *Lab) (rows []Row, err error) {
-	own, one := "on as many subjects", "on one subject"
-	list := []storm{
+func storms(l *Lab) ([]Row, error) {
+	return l.storms([]storm{
 		{"from memory", l.size.Many, false, 0, []string{"headgate"}},
 		{"from history", l.size.Many, false, smallTail, []string{"headgate"}},
 		{"from memory", l.size.Many, true, 0, []string{"headgate"}},
 		{"from history", l.size.Many, true, smallTail, []string{"headgate"}},
+	})
+}
+
+// stormsNaive are storms of a size that a server with a consumer per client can bear.
+func stormsNaive(l *Lab) ([]Row, error) {
+	return l.storms([]storm{
 		{"from memory", l.size.Some, false, 0, []string{"headgate", "naive"}},
 		{"from history", l.size.Some, false, smallTail, []string{"headgate", "naive"}},
 		{"from memory", l.size.Some, true, 0, []string{"headgate", "naive"}},
-	}
+	})
+}
+
+func (l *Lab) storms(list []storm) (rows []Row, err error) {
 	err = l.withStreams(jetRoutes, func(j *jet) error {
 		for _, s := range list {
-			subjects := own
+			subjects := "on as many subjects"
 			if s.oneSubj {
-				subjects = one
+				subjects = "on one subject"
 			}
 			row, err := j.storm(s, fmt.Sprintf("storm: %d clients %s, %d missed each of %d messages, %s", s.clients, subjects, missedEach, s.span(), s.what))
 			if err != nil {
@@ -81,7 +90,7 @@ func storms(l *Lab) (rows []Row, err error) {
 func (j *jet) storm(s storm, name string) (Row, error) {
 	l := j.lab
 	row := Row{Name: name, Unit: "ms until all have caught up"}
-	took, cpu, broker := samples{}, samples{}, samples{}
+	took, cpu, broker, reads := samples{}, samples{}, samples{}, samples{}
 	consumers := map[string][3]int{}
 	err := l.interleave(&row, max(1, l.size.Passes*3/5), s.kinds, func(kind string) error {
 		if err := j.fresh(); err != nil {
@@ -138,6 +147,7 @@ func (j *jet) storm(s storm, name string) (Row, error) {
 			t := m.Tally
 			whole := m.Complete && t.Lost+t.Duplicated+t.Malformed == 0 && t.Received == uint64(s.clients*missedEach)
 			row.Checks = append(row.Checks, Check{Target: "0 lost, 0 duplicated", Got: float64(t.Lost + t.Duplicated), Met: whole})
+			return sc.addMetrics(reads, "scans", "direct_gets", "leader_requests")
 		}
 		return nil
 	})
@@ -152,8 +162,20 @@ func (j *jet) storm(s storm, name string) (Row, error) {
 			row.note("consumers on the server with %s, at most: %d before, %d during, %d after", kind, c[0], c[1], c[2])
 		}
 	}
-	row.note("server CPU in s: %s; the broker's: %s", listed(cpu), listed(broker))
+	row.note("server CPU in s: %s; the broker's: %s; headgate's reads of history: %s", listed(cpu), listed(broker), listed(reads))
 	return row, err
+}
+
+// addMetrics adds counters of history to samples.
+func (s *Server) addMetrics(to samples, names ...string) error {
+	for _, name := range names {
+		v, err := s.metric("headgate_history_" + name + "_total")
+		if err != nil {
+			return err
+		}
+		to.add(strings.ReplaceAll(name, "_", " "), v)
+	}
+	return nil
 }
 
 // once keeps the worst of the checks of all passes.

@@ -130,6 +130,7 @@ var scenarios = []Scenario{
 	{Name: "resume", Run: resume},
 	{Name: "slow", Run: slow},
 	{Name: "storm", Run: storms},
+	{Name: "storm-naive", Run: stormsNaive},
 	{Name: "dropped", Run: dropped},
 	{Name: "replay", Run: replay},
 	{Name: "tail", Run: tailMemory},

@@ -164,17 +164,26 @@ func together(lasts []lastSaid) lastSaid {
 	return one
 }
 
-// sharedScan is the job of many topics. The caller holds mu.
-func (c *Coordinator) sharedScan(s *session, st *stream, list []wanting) func() {
+// sharedScan is the job of many topics, among them t. The caller holds mu.
+func (c *Coordinator) sharedScan(s *session, t *topic, many int) func() {
+	st := t.stream
 	st.scanning = true
-	direct := list[0].t.direct
-	topics := make([]*topic, len(list))
-	for i, w := range list {
-		w.t.busy = true
-		topics[i] = w.t
-	}
+	t.busy = true // so that it stays
 	return func() {
-		parts, err := c.scanTopics(s, st.name, list)
+		if many >= manyTopics {
+			c.gather(s.ctx, st)
+		}
+		list := c.scanned(t)
+		direct := t.direct
+		topics := make([]*topic, len(list))
+		for i, w := range list {
+			topics[i] = w.t
+		}
+		var parts []*segment
+		var err error
+		if len(list) > 0 {
+			parts, err = c.scanTopics(s, st.name, list)
+		}
 		c.mu.Lock()
 		st.scanning = false
 		var refused *jetstream.APIError
@@ -187,9 +196,43 @@ func (c *Coordinator) sharedScan(s *session, st *stream, list []wanting) func() 
 			c.queue.push(q)
 		}
 		st.parked = nil
+		c.dropTopic(t)
+		c.dropStream(st)
 		c.mu.Unlock()
 		c.finish(topics, parts, err)
 	}
+}
+
+// gather waits while more requests come than a few.
+func (c *Coordinator) gather(ctx context.Context, st *stream) {
+	before := 0
+	for waited := time.Duration(0); waited < gatherMost; waited += gatherStep {
+		c.mu.Lock()
+		now := len(st.parked)
+		topics := len(st.topics)
+		c.mu.Unlock()
+		if waited > 0 && now-before < topics/50 || pause(ctx, gatherStep) != nil {
+			return
+		}
+		before = now
+	}
+}
+
+// scanned are the topics that a scan for t serves, which are busy from now on.
+func (c *Coordinator) scanned(t *topic) []wanting {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.busy = false
+	list := c.scanFor(t)
+	if list == nil && len(t.reads) > 0 { // the others have got theirs, or their time is up
+		w := wanting{t: t}
+		w.from, w.to = t.span()
+		list = []wanting{w}
+	}
+	for _, w := range list {
+		w.t.busy = true
+	}
+	return list
 }
 
 // scanTopics reads the beginning of the ranges of many topics. Where the replica behind the consumer lags, it tries another one.
@@ -208,7 +251,7 @@ func (c *Coordinator) scanTopics(s *session, stream string, list []wanting) ([]*
 		if lasts, err = c.lastsOf(s.ctx, s.nc, &p.target, info, time.Now().Add(-fresh)); err != nil {
 			break
 		}
-		p.begin(list, c.cache.limit/2)
+		p.begin(list, c.cache.limit)
 		var upto uint64
 		if together(lasts).seq <= p.from {
 			upto = proven(lasts)

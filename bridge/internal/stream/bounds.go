@@ -46,6 +46,8 @@ type counting struct {
 	from, to uint64
 	at       uint64 // read up to here
 	items    []*encode.Item
+	first    uint64 // the stream's first sequence, as the first read said; 0 = it did not matter
+	torn     bool   // something was thrown away between two reads
 	bytes    int
 }
 
@@ -54,7 +56,7 @@ type counting struct {
 const countBytes = 1 << 20
 
 func (s *Source) count(st *State, n counting, done func(Batch)) {
-	s.messages(n.inc, n.at, n.to, countBytes, func(items []*encode.Item, upto, _ uint64, err error) {
+	s.messages(n.inc, n.at, n.to, countBytes, func(items []*encode.Item, upto, first uint64, err error) {
 		if err != nil {
 			s.again(err, done)
 			return
@@ -62,10 +64,18 @@ func (s *Source) count(st *State, n counting, done func(Batch)) {
 		for _, it := range items {
 			n.bytes += len(it.Data)
 		}
+		if n.at == n.from {
+			n.first = first
+		} else if first > n.at+1 {
+			n.torn = true
+		}
 		n.items, n.at = append(n.items, items...), upto
 		switch {
 		case n.at >= n.to:
 			start, missed := s.boundInMemory(n.items, n.from)
+			if !n.torn {
+				st.ahead = &ahead{inc: n.inc, from: n.from, to: n.to, items: n.items, first: n.first}
+			}
 			s.bounded(st, n.inc, n.from, start, missed, true, done)
 		case len(n.items) > s.spec.Bounds.MaxEvents || n.bytes >= countBytes:
 			s.boundByBoth(st, n.inc, n.from, n.to, done)
