@@ -281,7 +281,7 @@ func memoryStream(l *Lab) ([]Row, error) {
 
 // ingestStream is ingest with a route of a stream, against a bare pull consumer.
 func ingestStream(l *Lab) ([]Row, error) {
-	const rate = 20_000
+	const rate = ingestRate
 	row := Row{Name: fmt.Sprintf("JetStream to frame, one client, %d messages/s in bursts of %d", rate, ingestBurst), Unit: "µs of server CPU per message"}
 	err := l.withStreams(jetRoutes, func(j *jet) error { return l.ingest(&row, rate, j.fresh) })
 	return []Row{row}, err
