@@ -83,7 +83,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, do func(*call) erro
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait)) // transports without deadlines are tests
 	}
 	err := do(c)
-	if err == nil {
+	if err == nil || err == errGone {
 		return
 	}
 	refused, ok := err.(*refusal)

@@ -26,15 +26,21 @@ func (s *Server) publish(c *call) error {
 	if refused, ok := s.limiter.Publish(c.addr); !ok {
 		return overLimit(refused)
 	}
-
-	// Who is asking, and whether they may publish here, is decided here; until there is identity, by the route alone.
-
+	id, err := s.identify(c)
+	if err != nil {
+		return err
+	}
 	if err := c.route.checkParams(c.r); err != nil {
 		return err
 	}
-	subj, err := c.route.expand(c.route.publish.template, c.r)
+	subj, err := c.route.expand(c.route.publish.template, c.r, id)
 	if err != nil {
 		return err
+	}
+	if id != nil {
+		if err := id.MayPublish(subj); err != nil {
+			return forbidden(id, notPublishable, "", err)
+		}
 	}
 	body, err := c.readBody(c.route.publish.maxBytes)
 	if err != nil {
