@@ -143,6 +143,7 @@ func tailMemory(l *Lab) ([]Row, error) {
 		})
 	})
 	row.Figures = factor.figures()
+	row.below(1)
 	row.note("live heap: %s; resident at once behind the last message: %s", listed(live), listed(peak))
 	return []Row{row}, err
 }

@@ -131,8 +131,11 @@ func TestWhole_AReconnectGetsWhatItMissed(t *testing.T) {
 	w.publish("prices.A", "1")
 	id := rd.want("message").ID
 	rd.stop()
+	watcher := w.open("/v1/prices/A")
+	watcher.want("$ready")
 	w.publish("prices.A", "2")
 	w.publish("prices.A", "3")
+	watcher.wantAll("2", "3") // headgate has them
 	rd = w.open("/v1/prices/A", "Last-Event-ID", id)
 	if e := rd.want("$ready"); !strings.Contains(e.Data, `"position":"replay"`) {
 		t.Errorf("$ready %s", e.Data)

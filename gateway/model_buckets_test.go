@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,4 +164,60 @@ func (w *world) converge(clients []*modelClient, kv jetstream.KeyValue) {
 		})
 	}
 	wg.Wait()
+}
+
+// A key is removed without a message, so no position says that it was. Whoever was at the end of the bucket before that must get a
+// fresh state when he comes back, from a gateway that has seen it and from one that was started since.
+func TestBucket_AKeyThatWentInSilenceIsNotKept(t *testing.T) {
+	p := newPit(t, streamA(), nil, streamRoute("all", "a.>", "a.>"))
+	kv := p.bucket(jetstream.KeyValueConfig{Bucket: "FLAGS"})
+	cfg := modelConfig(p.ns.URL(), routesOf(kvRoutes()[:1]))
+	p.gw = startReplica(t, cfg).ready()
+	for _, key := range []string{"eu.a", "eu.b"} {
+		if _, err := kv.PutString(t.Context(), key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stays := p.open("/eu", "")
+	for puts, done := 0, false; puts < 2 || !done; {
+		e := stays.next()
+		done = done || e.Type == "$snapshot"
+		if e.Type == "put" {
+			puts++
+		}
+	}
+	id := stays.dec.LastEventID()
+	back := p.open("/eu", id)
+	if e := back.want("$ready"); !strings.Contains(e.Data, "replay") {
+		t.Errorf("$ready %s", e.Data)
+	}
+	p.purge("KV_FLAGS", "$KV.FLAGS.eu.a", 0)
+	stays.gap("reset")
+	check := func() {
+		t.Helper()
+		rd := p.open("/eu", id)
+		rd.want("$ready")
+		if e := rd.want("put"); !strings.Contains(e.Data, "eu.b") {
+			t.Errorf("put %s", e.Data)
+		}
+		rd.want("$snapshot")
+	}
+	check()
+	p.gw.stop()
+	p.gw.start()
+	p.gw.ready()
+	check()
+	if _, err := kv.PutString(t.Context(), "eu.c", "1"); err != nil {
+		t.Fatal(err)
+	}
+	stays = p.open("/eu", "")
+	for e := stays.next(); !strings.Contains(e.Data, "eu.c"); e = stays.next() {
+	}
+	p.mustPublish("KV_FLAGS", "$KV.FLAGS.eu.d", "1")
+	for e := stays.next(); !strings.Contains(e.Data, "eu.d"); e = stays.next() {
+	}
+	again := p.open("/eu", stays.dec.LastEventID())
+	if e := again.want("$ready"); !strings.Contains(e.Data, "replay") {
+		t.Errorf("$ready %s", e.Data)
+	}
 }

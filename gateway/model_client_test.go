@@ -204,13 +204,17 @@ func (c *modelClient) session(ctx context.Context, most int, long time.Duration)
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	_ = conn.SetReadDeadline(time.Now().Add(long))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
 		c.log("no answer to %q: %v", c.id, err)
 		return
 	}
 	defer resp.Body.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(long))
+	if ctx.Err() != nil {
+		return // the deadline of its end was just replaced
+	}
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusNoContent:

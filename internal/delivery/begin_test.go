@@ -103,6 +103,24 @@ func TestAfterDoneNewClientsGetAGroupOfTheirOwn(t *testing.T) {
 	stuck.conn.Close()
 }
 
+func TestAClientThatWaitsForWhatItMissedGetsHeartbeats(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.policy.Heartbeat = 15 * time.Second
+		for range 3 {
+			r.topic.publish("")
+		}
+		r.topic.slow = 2 * time.Second
+		s := r.connect(position(r, 1)).start()
+		s.raw("$ready")
+		if got := r.silence(s, ":\n\n"); strings.Contains(got, "id:") && strings.Contains(got, "message") {
+			t.Fatalf("got %q", got)
+		}
+		s.expect("message", "2")
+		s.expect("message", "3")
+		s.expect("$live", "")
+	})
+}
+
 func TestLostEndsEveryStream(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *rig) {
 		s := r.connect("").start()

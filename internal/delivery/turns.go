@@ -68,7 +68,7 @@ func (s *shard) turn(i uint32, sl *slot) {
 		return
 	}
 	g := s.groups.table[sl.group]
-	quiet := g.idle() && (!sl.hasSide || s.sides[i].idle())
+	quiet := g.idle() && (!sl.hasSide || s.sides[i].idle()) || sl.hasSide && s.sides[i].waitsForRead()
 	if quiet && sl.notice != 0 && s.tick >= sl.notice {
 		s.sayExpiring(i, sl, g)
 		if s.slots.at(i).state == free {
@@ -143,7 +143,7 @@ func (s *shard) tell(i uint32, sl *slot, g *group, buf []byte) {
 	}
 	sd := s.side(i, sl)
 	sd.private = append(sd.private, buf...)
-	if sd.entry == nil {
+	if sd.entry == nil && sd.read == nil {
 		s.hold(g, sd, g.log.open(&s.buffers, s.now))
 	}
 	s.flush(i)

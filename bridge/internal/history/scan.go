@@ -173,8 +173,7 @@ func (c *Coordinator) sharedScan(s *session, t *topic, many int) func() {
 		if many >= manyTopics {
 			c.gather(s.ctx, st)
 		}
-		list := c.scanned(t)
-		direct := t.direct
+		list, direct := c.scanned(t)
 		topics := make([]*topic, len(list))
 		for i, w := range list {
 			topics[i] = w.t
@@ -219,11 +218,11 @@ func (c *Coordinator) gather(ctx context.Context, st *stream) {
 }
 
 // scanned are the topics that a scan for t serves, which are busy from now on.
-func (c *Coordinator) scanned(t *topic) []wanting {
+func (c *Coordinator) scanned(t *topic) (list []wanting, direct bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t.busy = false
-	list := c.scanFor(t)
+	list = c.scanFor(t)
 	if list == nil && len(t.reads) > 0 { // the others have got theirs, or their time is up
 		w := wanting{t: t}
 		w.from, w.to = t.span()
@@ -232,7 +231,7 @@ func (c *Coordinator) scanned(t *topic) []wanting {
 	for _, w := range list {
 		w.t.busy = true
 	}
-	return list
+	return list, t.direct
 }
 
 // scanTopics reads the beginning of the ranges of many topics. Where the replica behind the consumer lags, it tries another one.

@@ -131,7 +131,7 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 			return s.hole(inc, gap.Rewound, last), nil
 		}
 	}
-	if s.bucket() && seq < now.Floor {
+	if s.bucket() && doubtful(now, seq) {
 		return s.first(inc), nil // a state needs no history of itself
 	}
 	if err := s.finished(ctx, inc, seq); err != nil {
@@ -139,6 +139,9 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 	}
 	return Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: seq}, State: &State{}}, nil
 }
+
+// doubtful says whether a client of a bucket that is at a sequence may lack changes, or have a value that is no more.
+func doubtful(now feed.State, seq uint64) bool { return seq < now.Floor || seq <= now.Doubt }
 
 // hole is the start of a client of whose position nothing certain is known: behind a gap, or with a fresh state.
 func (s *Source) hole(inc *feed.Incarnation, r gap.Reason, from uint64) Opened {

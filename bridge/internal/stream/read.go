@@ -60,6 +60,8 @@ func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(
 		done(s.begunAgain(from, to, inc))
 	case from.Tag != inc.Tag:
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Tag: inc.Tag}))
+	case s.bucket() && !st.bounded && doubtful(now, from.Seq): // it has become so since Open
+		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Seq: from.Seq}))
 	case from.Seq >= to.Seq:
 		done(Batch{Done: true})
 	case s.bucket() && from.Seq < now.Floor:
