@@ -125,7 +125,7 @@ func (s *shard) heartbeat(i uint32, sl *slot, g *group) {
 	s.tell(i, sl, g, buf)
 }
 
-// tell sends bytes to one client that waits for nothing, in a group that is idle: at an event boundary.
+// tell sends bytes to one client at an event boundary: it waits for nothing in a group that is idle, or for a batch that it reads.
 func (s *shard) tell(i uint32, sl *slot, g *group, buf []byte) {
 	if !sl.hasSide {
 		n, err := send(sl.fd, buf)
