@@ -27,6 +27,16 @@ func (s *shard) planExpiry(sl *slot, c *Client) {
 	}
 }
 
+// betweenEvents says whether the client has been given everything that is sealed, whatever waits in the tail, or waits for what it reads.
+// A stream on which something happens all the time is never idle, but it is there again and again.
+func (s *shard) betweenEvents(i uint32, sl *slot, g *group) bool {
+	if !sl.hasSide {
+		return sl.next == g.log.seq
+	}
+	sd := s.sides[i]
+	return sl.next == g.log.seq && sd.idle() || sd.waitsForRead()
+}
+
 // sayExpiring tells a client once how many seconds its identity has left, so that its page can get another one in time. It has no id.
 // A drain that has come in between says what is to be said.
 func (s *shard) sayExpiring(i uint32, sl *slot, g *group) {

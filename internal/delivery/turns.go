@@ -69,7 +69,7 @@ func (s *shard) turn(i uint32, sl *slot) {
 	}
 	g := s.groups.table[sl.group]
 	quiet := g.idle() && (!sl.hasSide || s.sides[i].idle()) || sl.hasSide && s.sides[i].waitsForRead()
-	if quiet && sl.notice != 0 && s.tick >= sl.notice {
+	if sl.notice != 0 && s.tick >= sl.notice && s.betweenEvents(i, sl, g) {
 		s.sayExpiring(i, sl, g)
 		if s.slots.at(i).state == free {
 			return
@@ -125,7 +125,8 @@ func (s *shard) heartbeat(i uint32, sl *slot, g *group) {
 	s.tell(i, sl, g, buf)
 }
 
-// tell sends bytes to one client at an event boundary: it waits for nothing in a group that is idle, or for a batch that it reads.
+// tell sends bytes to one client that is between two events: it has been given everything that is sealed, or waits for a batch that it
+// reads. What its socket refuses of them goes ahead of the tail.
 func (s *shard) tell(i uint32, sl *slot, g *group, buf []byte) {
 	if !sl.hasSide {
 		n, err := send(sl.fd, buf)
