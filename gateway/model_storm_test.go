@@ -91,7 +91,8 @@ func streamB() jetstream.StreamConfig {
 // TestModel_StormOfCuts runs clients of all kinds of routes on two replicas, one of which is restarted now and then. The tail in
 // memory is a few hundred messages, so most of what is missed comes from history.
 func TestModel_StormOfCuts(t *testing.T) {
-	ns, err := devnats.Start(devnats.Options{JetStream: true})
+	t.Parallel()
+	ns, err := devnats.Start(devnats.Options{JetStream: true, NextFree: true, Port: modelPort()})
 	if err != nil {
 		t.Fatal(err)
 	}
