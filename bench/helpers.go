@@ -14,9 +14,15 @@ import (
 
 // runBroker is a real nats-server in a process of its own. Its bounds are raised so far that the naive server, which
 // takes a copy per client, is not cut off.
-func runBroker(_ roleSpec, ready chan<- roleReady) error {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, MaxPending: 1 << 30, MaxSubs: -1,
-		WriteDeadline: 20 * time.Second})
+func runBroker(spec roleSpec, ready chan<- roleReady) error {
+	opts := &server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, MaxPending: 1 << 30, MaxSubs: -1,
+		WriteDeadline: 20 * time.Second}
+	if spec.Store != "" {
+		opts.JetStream, opts.StoreDir = true, spec.Store
+		opts.JetStreamLimits.DefaultMaxConsumers = -1 // else a stream has 1,000 at most, too few for a consumer per client
+		opts.StreamMaxBufferedMsgs = 1 << 20          // publishers that do not wait for an answer must not lose any
+	}
+	s, err := server.NewServer(opts)
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}

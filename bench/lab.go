@@ -28,6 +28,7 @@ type Lab struct {
 	headgate string   // the binary
 	broker   *Proc
 	nats     string
+	jet      *jet // while scenarios of streams run
 
 	// Owned by the goroutine that runs the scenarios.
 	procs []*Proc
@@ -113,17 +114,20 @@ func (l *Lab) StartTLS(kind, certFile, keyFile string) (*Server, error) {
 
 func (l *Lab) start(kind, certFile, keyFile string, settings ...string) (s *Server, err error) {
 	s = &Server{Kind: kind, TLS: certFile != ""}
-	defer func() {
+	defer func(s *Server) {
 		if err != nil && s.Proc != nil {
 			l.Stop(s)
 		}
-	}()
+	}(s)
 	if kind == "headgate" {
+		if l.jet != nil {
+			settings = append(l.jet.settings(), settings...)
+		}
 		if err = l.startHeadgate(s, certFile, keyFile, settings); err != nil {
 			return nil, err
 		}
 	} else {
-		spec := roleSpec{Role: strings.TrimSuffix(kind, "-each"), NATS: l.nats, CertFile: certFile, KeyFile: keyFile, Coalesce: kind == "bare"}
+		spec := roleSpec{Role: l.roleOf(kind), NATS: l.nats, CertFile: certFile, KeyFile: keyFile, Coalesce: kind == "bare"}
 		proc, ready, err := startRole(spec, cores.server)
 		if err != nil {
 			return nil, err
@@ -179,6 +183,28 @@ func (s *Server) LiveHeap() (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("heap of %s: %s without HeapAlloc", s.Kind, resp.Status)
+}
+
+// metric is the sum of one of headgate's metrics over its labels.
+func (s *Server) metric(name string) (sum float64, err error) {
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(s.pprof + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		rest, ok := strings.CutPrefix(lines.Text(), name)
+		if !ok || !strings.HasPrefix(rest, "{") && !strings.HasPrefix(rest, " ") {
+			continue
+		}
+		v, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += v
+	}
+	return sum, nil
 }
 
 // Settle waits until a server's memory has not changed for a time, and returns it. The naive server is told to collect

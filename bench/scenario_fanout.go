@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -145,8 +147,9 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 func listed(s samples) string {
 	text := ""
 	f := s.figures()
-	for _, kind := range columns {
-		if v, ok := f[kind]; ok {
+	order := append(slices.Clone(columns), slices.Sorted(maps.Keys(f))...) // servers as in the table, then what is not one
+	for i, kind := range order {
+		if v, ok := f[kind]; ok && !slices.Contains(order[:i], kind) {
 			if text != "" {
 				text += ", "
 			}

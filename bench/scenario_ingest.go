@@ -17,16 +17,24 @@ const (
 // to the client, one per round, hide what is asked.
 func ingest(l *Lab) ([]Row, error) {
 	row := Row{Name: fmt.Sprintf("NATS to frame, one client, %d messages/s in bursts of %d", ingestRate, ingestBurst), Unit: "µs of server CPU per message"}
+	err := l.ingest(&row, ingestRate, func() error { return nil })
+	return []Row{row}, err
+}
+
+func (l *Lab) ingest(row *Row, rate float64, prepare func() error) error {
 	cpu := samples{}
-	err := l.interleave(&row, max(1, l.size.Passes*3/5), []string{"receiver", "headgate"}, func(kind string) error {
+	err := l.interleave(row, max(1, l.size.Passes*3/5), []string{"receiver", "headgate"}, func(kind string) error {
+		if err := prepare(); err != nil {
+			return err
+		}
 		if kind == "receiver" {
-			v, err := receive(l, ingestRate)
+			v, err := receive(l, rate)
 			if err == nil {
 				cpu.add(kind, v)
 			}
 			return err
 		}
-		s, err := l.pace(&row, kind, Cast{Clients: 1, Burst: ingestBurst}, ingestRate, 1, 2*l.size.Stretch)
+		s, err := l.pace(row, kind, Cast{Clients: 1, Burst: ingestBurst}, rate, 1, 2*l.size.Stretch)
 		if err != nil {
 			return err
 		}
@@ -34,7 +42,7 @@ func ingest(l *Lab) ([]Row, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	row.Figures = cpu.figures()
 	mine, ok1 := row.Figures["headgate"]
@@ -43,12 +51,12 @@ func ingest(l *Lab) ([]Row, error) {
 		over := mine.Median - theirs.Median
 		row.Checks = append(row.Checks, Check{Target: "<= receiver + 1.5 µs", Got: over, Met: over <= 1.5})
 	}
-	return []Row{row}, nil
+	return nil
 }
 
 // receive paces messages into a receiver process and returns its processor time per message.
 func receive(l *Lab, rate float64) (float64, error) {
-	proc, _, err := startRole(roleSpec{Role: "receiver", NATS: l.nats}, cores.server)
+	proc, _, err := startRole(roleSpec{Role: l.roleOf("receiver"), NATS: l.nats}, cores.server)
 	if err != nil {
 		return 0, err
 	}

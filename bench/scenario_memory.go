@@ -10,7 +10,7 @@ import (
 // memory: what an idle stream costs when all follow one subject.
 func memory(l *Lab) ([]Row, error) {
 	row := Row{Name: fmt.Sprintf("memory per idle stream, %d streams, one subject", l.size.Idle), Unit: "bytes"}
-	err := growth(l, &row, func(int) int { return shared })
+	err := growth(l, &row, []string{"headgate", "naive", "bare"}, func(int) int { return shared })
 	row.below(600)
 	row.atMost(1.0/40, "naive")
 	return []Row{row}, err
@@ -19,15 +19,15 @@ func memory(l *Lab) ([]Row, error) {
 // memoryOwn: the same with a subject for each client, so that topics, groups and subscriptions count too.
 func memoryOwn(l *Lab) ([]Row, error) {
 	row := Row{Name: fmt.Sprintf("memory per idle stream, %d streams, each its own subject", l.size.Idle), Unit: "bytes"}
-	err := growth(l, &row, own)
+	err := growth(l, &row, []string{"headgate", "naive", "bare"}, own)
 	row.below(1536)
 	return []Row{row}, err
 }
 
 // growth is the growth of the server's resident memory from no stream to size.Idle streams, when it has settled.
-func growth(l *Lab, row *Row, target func(i int) int) error {
+func growth(l *Lab, row *Row, kinds []string, target func(i int) int) error {
 	perStream, slab := samples{}, samples{}
-	err := l.interleave(row, 1, []string{"headgate", "naive", "bare"}, func(kind string) error {
+	err := l.interleave(row, 1, kinds, func(kind string) error {
 		server, err := l.Start(kind)
 		if err != nil {
 			return err

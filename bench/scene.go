@@ -20,13 +20,19 @@ type Size struct {
 	Stretch  time.Duration // of one measurement
 	Still    time.Duration // memory that has not changed for so long has settled
 	Patience time.Duration // how long to wait before each measurement for others to be quiet
+	Replay   int           // messages of the replays
+	Keys     int           // of the bucket
+	Tail     int64         // bytes of the tail whose memory is measured
 	Million  int           // streams of the scenario of that name
 }
 
 var sizes = map[string]Size{
-	"full":  {Idle: 19_000, Many: 10_000, Some: 1_000, Secure: 3_000, Passes: 5, Stretch: 5 * time.Second, Still: 12 * time.Second},
-	"quick": {Idle: 5_000, Many: 3_000, Some: 500, Secure: 1_000, Passes: 3, Stretch: 2 * time.Second, Still: 12 * time.Second},
-	"test":  {Idle: 2_000, Many: 400, Some: 200, Secure: 50, Passes: 1, Stretch: 700 * time.Millisecond, Still: 11 * time.Second},
+	"full": {Idle: 19_000, Many: 10_000, Some: 1_000, Secure: 3_000, Passes: 5, Stretch: 5 * time.Second, Still: 12 * time.Second,
+		Replay: 100_000, Keys: 100_000, Tail: 64 << 20},
+	"quick": {Idle: 5_000, Many: 3_000, Some: 500, Secure: 1_000, Passes: 3, Stretch: 2 * time.Second, Still: 12 * time.Second,
+		Replay: 20_000, Keys: 20_000, Tail: 16 << 20},
+	"test": {Idle: 2_000, Many: 400, Some: 200, Secure: 50, Passes: 1, Stretch: 700 * time.Millisecond, Still: 11 * time.Second,
+		Replay: 2_000, Keys: 2_000, Tail: 4 << 20},
 }
 
 const payloadSize = 192 // with "data: " and the blank line 200 bytes
@@ -43,17 +49,18 @@ type Scene struct {
 
 // Cast says what a scene consists of.
 type Cast struct {
-	Clients int
-	Target  func(i int) int    // of client i; nil: all share one subject
-	Path    func(i int) string // nil: that of the target
-	Track   bool               // follow event ids
-	Payload int                // 0: payloadSize
-	Burst   int                // of the publisher
+	Clients  int
+	Target   func(i int) int    // of client i; nil: all share one subject
+	Path     func(i int) string // nil: that of the target
+	Track    bool               // follow event ids
+	Payload  int                // 0: payloadSize
+	Burst    int                // of the publisher
+	Settings []string           // of headgate
 }
 
 // Scene starts a server, opens its clients and waits until messages reach all of them.
 func (l *Lab) Scene(kind string, c Cast) (sc *Scene, err error) {
-	server, err := l.Start(kind)
+	server, err := l.start(kind, "", "", c.Settings...)
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +129,14 @@ var scenarios = []Scenario{
 	{Name: "connect", Run: connect},
 	{Name: "resume", Run: resume},
 	{Name: "slow", Run: slow},
+	{Name: "storm", Run: storms},
+	{Name: "storm-naive", Run: stormsNaive},
+	{Name: "dropped", Run: dropped},
+	{Name: "replay", Run: replay},
+	{Name: "tail", Run: tailMemory},
+	{Name: "bucket", Run: bucket},
+	{Name: "ingest-stream", Run: ingestStream},
+	{Name: "memory-stream", Run: memoryStream},
 	{Name: "million", Run: million, Opt: true},
 }
 

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"slices"
-	"time"
 
 	"headgate/internal/cursor"
 	"headgate/internal/sse"
@@ -43,7 +42,7 @@ func (s *shard) join(j *joining) {
 		s.end(i, Internal)
 		return
 	}
-	s.plan(i, sl, g, c.Lifetime)
+	s.plan(i, sl, g, c)
 	gen := sl.gen
 	s.start(i, sl, g, c)
 	if s.stopping && sl.gen == gen {
@@ -117,9 +116,10 @@ func (s *shard) startBlock(g *group, c *Client, at cursor.Position) []byte {
 }
 
 // plan puts the client on the wheel.
-func (s *shard) plan(i uint32, sl *slot, g *group, lifetime time.Duration) {
-	if lifetime > 0 {
-		sl.deadline, sl.deadlineR = s.tick+max(1, ticks(lifetime)), Lifetime
+func (s *shard) plan(i uint32, sl *slot, g *group, c *Client) {
+	if c.Lifetime > 0 {
+		sl.deadline, sl.deadlineR = s.tick+max(1, ticks(c.Lifetime)), Lifetime
 	}
+	s.planExpiry(sl, c)
 	s.replan(i, sl, g)
 }

@@ -33,6 +33,10 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 		s.ask(i, sl, r, g)
 		return false
 	}
+	if g.ended != None && sl.next == g.log.seq {
+		s.stop(i, g.ended) // nothing follows where it would go live
+		return false
+	}
 	sd.read = nil
 	sl.state = live
 	if r.bare {

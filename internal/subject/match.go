@@ -79,6 +79,34 @@ func Intersects(a, b string) bool {
 	}
 }
 
+// Cover is the narrowest pattern that covers all of the list; > for an empty one.
+func Cover(list []string) string {
+	if len(list) == 0 {
+		return ">"
+	}
+	cover := strings.Split(list[0], ".")
+	for _, s := range list[1:] {
+		cover = coverBoth(cover, strings.Split(s, "."))
+	}
+	return strings.Join(cover, ".")
+}
+
+func coverBoth(a, b []string) (cover []string) {
+	for i := range max(len(a), len(b)) {
+		switch {
+		case i == len(a) || i == len(b): // > stands for one token at least
+			return append(cover[:i-1], ">")
+		case a[i] == ">" || b[i] == ">":
+			return append(cover, ">")
+		case a[i] == b[i]:
+			cover = append(cover, a[i])
+		default:
+			cover = append(cover, "*")
+		}
+	}
+	return cover
+}
+
 // Normalize returns list without the patterns that another one covers, and of equal ones only the first, in the order they came.
 // Patterns that merely intersect stay. The list itself is not changed.
 func Normalize(list []string) []string {

@@ -222,3 +222,33 @@ func BenchmarkMatch(b *testing.B) {
 		})
 	}
 }
+
+func TestCover_IsTheNarrowestThatCoversAll(t *testing.T) {
+	for _, c := range []struct {
+		list []string
+		want string
+	}{
+		{nil, ">"},
+		{[]string{"a.b"}, "a.b"},
+		{[]string{"a.*", "a.b"}, "a.*"},
+		{[]string{"a.b.c", "a.x.c"}, "a.*.c"},
+		{[]string{"a.b", "a.b.c"}, "a.>"},
+		{[]string{"a.b.c", "a.b"}, "a.>"},
+		{[]string{"a.eu.>", "a.us.x"}, "a.*.>"},
+		{[]string{"a.eu.>", "a.us"}, "a.>"},
+		{[]string{"a", "b"}, "*"},
+		{[]string{"a.b", "x.y.z"}, "*.>"},
+		{[]string{"a", "b.c"}, ">"},
+		{[]string{">", "a.b"}, ">"},
+	} {
+		got := Cover(c.list)
+		if got != c.want {
+			t.Errorf("Cover(%v) = %s, want %s", c.list, got, c.want)
+		}
+		for _, p := range c.list {
+			if !Covers(got, p) {
+				t.Errorf("Cover(%v) = %s, which does not cover %s", c.list, got, p)
+			}
+		}
+	}
+}

@@ -56,10 +56,12 @@ type Feed struct {
 	nc      *nats.Conn // nil while not connected
 	session uint64     // raised whenever nc changes or has been away
 	ended   bool       // Run has returned
+	refusal string     // the subject of a request that the server has refused; "" = none
 	status             // what State says
 	changed chan struct{}
 	tail    tail
 	table   *table // nil: not wanted, not loaded, or too large
+	listed  listed
 	links   subject.Patterns[*Link]
 	all     map[*Link]struct{}
 
@@ -107,13 +109,25 @@ func New(cfg Config) *Feed {
 	if cfg.ConsumerPrefix == "" {
 		cfg.ConsumerPrefix = "headgate"
 	}
-	f := &Feed{cfg: cfg, server: cfg.Filters, log: cfg.Log.With("stream", cfg.Stream), metrics: cfg.Metrics.of(cfg.Stream),
+	f := &Feed{cfg: cfg, log: cfg.Log.With("stream", cfg.Stream), metrics: cfg.Metrics.of(cfg.Stream),
 		wake: make(chan struct{}, 1), changed: make(chan struct{}), all: map[*Link]struct{}{}}
-	if overlap(cfg.Filters) { // nats-server refuses a consumer with such filters
-		f.server, f.mine = nil, cfg.Filters
-	}
+	f.server, f.mine = asked(cfg.Filters)
 	f.tail.share = cfg.Share
 	return f
+}
+
+// asked are the filters that the consumer of a feed has, and what is left to the feed to choose from that. nats-server refuses several
+// filters that overlap. For several of which one is a wildcard, its consumer goes through all the subjects that they match, of a block of
+// the stream, for every single message: a millisecond each with 10,000 subjects, see asked_test.go.
+func asked(filters []string) (server, mine []string) {
+	if len(filters) < 2 || !slices.ContainsFunc(filters, subject.HasWildcard) && !overlap(filters) {
+		return filters, nil
+	}
+	cover := subject.Cover(filters)
+	if cover[0] == '*' || cover[0] == '>' { // first tokens are few: most likely all of the stream
+		return nil, filters
+	}
+	return []string{cover}, filters
 }
 
 func overlap(filters []string) bool {
@@ -125,12 +139,12 @@ func overlap(filters []string) bool {
 	return false
 }
 
-// wants are the patterns of what the feed relays.
-func (f *Feed) wants() []string {
-	if f.cfg.Filters == nil {
+// delivered are the patterns of what the consumer delivers: the feed's own, or more.
+func (f *Feed) delivered() []string {
+	if f.server == nil {
 		return everything
 	}
-	return f.cfg.Filters
+	return f.server
 }
 
 var everything = []string{">"}

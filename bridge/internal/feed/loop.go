@@ -40,6 +40,9 @@ func (f *Feed) follow(ctx context.Context, s *session) reset {
 // takeAll takes a message, and what is behind it in the channel without the price of a select over several channels.
 func (f *Feed) takeAll(ctx context.Context, s *session, m *nats.Msg) reset {
 	s.heard = time.Now()
+	if f.Missing != nil {
+		f.found()
+	}
 	for n := 0; ; n++ {
 		if why := f.take(ctx, s, m); why != goesOn {
 			return why
@@ -57,8 +60,8 @@ func (f *Feed) takeAll(ctx context.Context, s *session, m *nats.Msg) reset {
 
 // take takes one message of the consumer's subscription.
 func (f *Feed) take(ctx context.Context, s *session, m *nats.Msg) reset {
-	meta, err := m.Metadata()
-	if err != nil { // not of the stream
+	at, ok := placeOf(m.Reply)
+	if !ok { // not of the stream
 		if last, ok := lastOf(m); ok && last > s.taken {
 			return resetSequence
 		}
@@ -66,13 +69,13 @@ func (f *Feed) take(ctx context.Context, s *session, m *nats.Msg) reset {
 			return why
 		}
 	} else {
-		if meta.Sequence.Consumer != s.taken+1 {
+		if at.consumer != s.taken+1 {
 			return resetSequence
 		}
 		s.taken++
 		s.pull.outstanding--
 		s.pull.any = true
-		if why := f.message(ctx, s, m, meta); why != goesOn {
+		if why := f.message(ctx, s, m, at); why != goesOn {
 			return why
 		}
 	}
@@ -85,16 +88,16 @@ func (f *Feed) take(ctx context.Context, s *session, m *nats.Msg) reset {
 }
 
 // message takes one message of the stream.
-func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, meta *nats.MsgMetadata) reset {
-	seq := meta.Sequence.Stream
+func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at place) reset {
+	seq := at.stream
 	it := &encode.Item{Seq: seq}
-	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: meta.Timestamp.UnixNano()}
+	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: at.at}
 	if len(m.Header) == 0 {
 		it.Header = nil
 	}
 	f.metrics.messages.Inc()
 	f.metrics.bytes.Add(float64(len(m.Data)))
-	f.metrics.lag.Set(float64(meta.NumPending))
+	f.metrics.lag.Set(float64(at.pending))
 	if f.load != nil {
 		return f.loading(it)
 	}
@@ -159,6 +162,9 @@ func (f *Feed) backwards(seq uint64) {
 
 // due does what is due.
 func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
+	if err := f.refused(); err != nil {
+		return f.failed(ctx, s.nc, err)
+	}
 	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.heartbeat {
 		return resetHeartbeat
 	}

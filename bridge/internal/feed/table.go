@@ -69,7 +69,7 @@ func (f *Feed) keep(it *encode.Item) (evicted int) {
 
 // dropTable needs mu.
 func (f *Feed) dropTable() {
-	f.table, f.reload, f.tooLarge = nil, false, true
+	f.table, f.listed, f.reload, f.tooLarge = nil, listed{}, false, true
 	f.log.Warn("the bucket's values do not fit into memory: each new client's state is read from NATS; raise JETSTREAM_TAIL_BYTES",
 		"share", f.cfg.Share)
 }
@@ -175,13 +175,18 @@ func (f *Feed) vanished(info jsapi.Info, before fingerprint) bool {
 }
 
 // Table is the last message of every matching subject that has a value, in the order of their sequences, as it was when everything up
-// to at had been taken. ok is false while there is no table: not wanted, not loaded, or too large for Share.
+// to at had been taken. The list is shared. ok is false while there is no table: not wanted, not loaded, or too large for Share.
 func (f *Feed) Table(filters []string) (items []*encode.Item, at uint64, inc *Incarnation, ok bool) {
 	f.mu.Lock()
 	if f.table == nil || !f.caughtUp || f.ended {
 		f.mu.Unlock()
 		return nil, 0, nil, false
 	}
+	if l := f.listed; l.table == f.table && l.at == f.Cursor && slices.Equal(l.filters, filters) {
+		f.mu.Unlock()
+		return l.items, l.at, l.inc, true
+	}
+	of := f.table
 	for i, p := range filters {
 		f.table.rows.Match(p, func(literal string, r row) bool {
 			twice := slices.ContainsFunc(filters[:i], func(before string) bool { return subject.Match(before, literal) })
@@ -194,5 +199,17 @@ func (f *Feed) Table(filters []string) (items []*encode.Item, at uint64, inc *In
 	at, inc = f.Cursor, f.Inc
 	f.mu.Unlock()
 	slices.SortFunc(items, bySeq)
+	f.mu.Lock()
+	f.listed = listed{of, slices.Clone(filters), at, inc, items}
+	f.mu.Unlock()
 	return items, at, inc, true
+}
+
+// listed is what Table answered last: those who come at the same time share it. It is only read.
+type listed struct {
+	table   *table
+	filters []string
+	at      uint64
+	inc     *Incarnation
+	items   []*encode.Item
 }

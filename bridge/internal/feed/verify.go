@@ -42,7 +42,7 @@ func (f *Feed) aim(ctx context.Context, s *session, last uint64) {
 	}
 	t := target{set: true, last: last}
 	if f.load != nil || last > f.Cursor {
-		for _, p := range f.wants() {
+		for _, p := range f.delivered() {
 			m, err := f.lastMatch(ctx, s, p, last)
 			if err != nil {
 				return // verify tries again

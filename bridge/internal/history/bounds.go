@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -108,10 +109,10 @@ func (c *Coordinator) lastUpTo(ctx context.Context, nc *nats.Conn, t target) (fo
 // Newest finds the newest n matches of a range: (from, r.To] holds at most n, and begins as early as it can, at r.From at the
 // earliest. missed says that more than n match in (r.From, r.To].
 func (c *Coordinator) Newest(r Request, n int, done func(from uint64, missed bool, err error)) {
-	r.key()
-	c.m.reads.Inc()
 	n = max(n, 0)
-	c.operate(r, "", func(s *session) Answer {
+	key := fmt.Sprintf("newest %d %d %s", n, r.From, r.key())
+	c.m.reads.Inc()
+	c.operate(r, key, func(s *session) Answer {
 		t := target{stream: r.Stream, created: r.Created, direct: r.Direct, filters: r.Filters, from: r.From, to: r.To}
 		count, from := 0, r.From
 		if r.From >= r.To {
@@ -133,7 +134,8 @@ func (c *Coordinator) Newest(r Request, n int, done func(from uint64, missed boo
 // first message of the stream is younger, that is the sequence before it: what stood there is unknown.
 func (c *Coordinator) SeqBefore(stream string, created, at time.Time, done func(seq uint64, err error)) {
 	c.m.reads.Inc()
-	c.operate(Request{Stream: stream, Created: created}, "", func(s *session) Answer {
+	key := "before " + at.UTC().Format(time.RFC3339Nano) + " " + created.UTC().Format(time.RFC3339Nano)
+	c.operate(Request{Stream: stream, Created: created}, key, func(s *session) Answer {
 		seq, err := c.seqBefore(s.ctx, s.nc, &target{stream: stream, created: created}, at)
 		return Answer{Upto: seq, Err: err}
 	}, func(a Answer) { done(a.Upto, a.Err) })

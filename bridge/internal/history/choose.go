@@ -11,6 +11,15 @@ const (
 	passMessages = 4096    // for one topic
 	passBytes    = 1 << 20 // for one topic
 	chunk        = 50_000  // messages of a scan, so that who comes meanwhile does not wait for the end of a long one
+
+	// manyTopics wait for the scan that is running without a choice for each, which looks at all of them. The next scan is most likely
+	// theirs.
+	manyTopics = 64
+
+	// Before a scan for so many the coordinator looks how quickly more come, who would all need a scan of their own: in a storm, or behind
+	// an answer that was only a part.
+	gatherStep = 10 * time.Millisecond
+	gatherMost = 250 * time.Millisecond
 )
 
 // Fixed costs, about: a direct get with the questions to the leader, and a consumer made and deleted.
@@ -94,10 +103,14 @@ func (c *Coordinator) pick() func() {
 		if t.busy {
 			continue // comes back when the job of its topic is done
 		}
+		if t.stream.scanning && len(t.stream.topics) >= manyTopics {
+			t.stream.parked = append(t.stream.parked, q)
+			continue
+		}
 		if scan := c.scanFor(t); scan == nil {
 			return c.readTopic(s, t)
 		} else if !t.stream.scanning {
-			return c.sharedScan(s, t.stream, scan)
+			return c.sharedScan(s, t, len(scan))
 		}
 		t.stream.parked = append(t.stream.parked, q)
 	}
@@ -194,9 +207,17 @@ func (c *Coordinator) finish(topics []*topic, parts []*segment, err error) {
 		c.m.failed.Inc()
 	}
 	var out []settled
+	now := time.Now()
 	c.mu.Lock()
 	for i, t := range topics {
-		out = append(out, c.arrived(t, parts[i], err)...)
+		if p := parts[i]; p != nil && p.upto > p.from {
+			p.used = now
+			c.insert(t, p)
+		}
+	}
+	crowded := c.cache.size > c.cache.limit
+	for i, t := range topics {
+		out = append(out, c.arrived(t, parts[i], crowded, err)...)
 	}
 	c.shrink()
 	for _, t := range topics {

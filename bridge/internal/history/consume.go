@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,13 +32,14 @@ const (
 // errNoProgress says that a consumer has nothing to give now.
 var errNoProgress = errors.New("the consumer has nothing to give")
 
-// union is the filters of a consumer for many topics: nil for everything. The server refuses filters that overlap.
+// union is the filters of a consumer for many topics: nil for everything. The server refuses filters that overlap; with several of which
+// one is a wildcard it goes through all the subjects they match for each message.
 func union(filters []string) []string {
 	if len(filters) > 64 {
 		return nil
 	}
 	list := subject.Normalize(filters)
-	if len(list) > maxFilters {
+	if len(list) > maxFilters || len(list) > 1 && slices.ContainsFunc(list, subject.HasWildcard) {
 		return nil
 	}
 	for i, f := range list {
@@ -90,12 +92,23 @@ func (c *Coordinator) consume(ctx context.Context, nc *nats.Conn, s scan, visit 
 	defer func() { _ = sub.Unsubscribe() }() // it fails when the connection is gone, and the subscription with it
 	making, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	if _, err := c.api.CreateConsumer(making, nc, s.stream, cfg); err != nil {
+	if _, err = c.api.CreateConsumer(making, nc, s.stream, cfg); tooLong(err) {
+		cfg.InactiveThreshold = 0 // the stream's limit
+		_, err = c.api.CreateConsumer(making, nc, s.stream, cfg)
+	}
+	if err != nil {
 		return err
 	}
 	defer c.deleteConsumer(nc, s.stream, cfg.Name)
 	p := &puller{nc: nc, ch: ch, inbox: inbox, subject: c.api.Subject("CONSUMER.MSG.NEXT", s.stream, cfg.Name)}
 	return p.run(ctx, visit)
+}
+
+// tooLong says whether a consumer was refused since the stream does not let consumers be idle for so long.
+func tooLong(err error) bool {
+	const code = 10153 // JSConsumerInactiveThresholdExcess
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && refused.ErrorCode == code
 }
 
 // deleteConsumer does not wait for its inactive threshold: servers bound the consumers of a stream. The session may be over.

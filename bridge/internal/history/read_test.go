@@ -121,6 +121,16 @@ func TestRead_TheLastMessageWasDeleted(t *testing.T) {
 	}
 }
 
+func TestRead_AStreamThatLetsNoConsumerBeIdleForLong(t *testing.T) {
+	w := newWorld(t, nil)
+	created := w.stream("S", func(c *jetstream.StreamConfig) { c.ConsumerLimits.InactiveThreshold = time.Second })
+	w.fill(100, func(i int) string { return fmt.Sprintf("S.%d", i%3) })
+	got, _, err := w.readAll(Request{Stream: "S", Created: created, Filters: []string{"S.>"}, To: 100})
+	if err != nil || len(got) != 100 {
+		t.Errorf("%d messages, want 100, %v", len(got), err)
+	}
+}
+
 func TestRead_MergesEqualRequests(t *testing.T) {
 	w := newWorld(t, nil)
 	created := w.stream("S", nil)
@@ -143,8 +153,8 @@ func TestRead_MergesEqualRequests(t *testing.T) {
 	}
 }
 
-func storm(t testing.TB, topics, span int) {
-	w := newWorld(t, nil)
+func storm(t testing.TB, topics, span int, change func(*Config)) *world {
+	w := newWorld(t, change)
 	created := w.stream("S", nil)
 	w.fill(span, func(i int) string { return fmt.Sprintf("S.%d", i%topics) })
 	began := time.Now()
@@ -184,13 +194,22 @@ func storm(t testing.TB, topics, span int) {
 		t.Errorf("%v direct gets", n)
 	}
 	w.noConsumers("S")
+	return w
 }
 
-func TestRead_ManyTopicsShareScans(t *testing.T) { storm(t, 1000, 20_000) }
+func TestRead_ManyTopicsShareScans(t *testing.T) { storm(t, 1000, 20_000, nil) }
+
+// What has been read for somebody who waits for the rest must not be thrown away and read again.
+func TestRead_AStormLargerThanTheMemoryIsReadAboutOnce(t *testing.T) {
+	w := storm(t, 1000, 20_000, func(c *Config) { c.CacheBytes = 2 << 20 })
+	if n := value(w.c.m.scans); n > 10 {
+		t.Errorf("%v scans of about 7,500 messages each, for 20,000", n)
+	}
+}
 
 func BenchmarkStorm(b *testing.B) {
 	for b.Loop() {
-		storm(b, 10_000, 200_000)
+		storm(b, 10_000, 200_000, nil)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headgate/bridge/internal/encode"
+	"headgate/internal/subject"
 )
 
 // aloneFor is how long no shared scan is tried after the server has refused one.
@@ -52,7 +53,7 @@ func (k *collector) segment(upto uint64) *segment {
 // pass is one scan that serves several topics.
 type pass struct {
 	target // from and to of all together; filters of the consumer, ">" where it takes everything
-	demux  *demux
+	demux  subject.Patterns[*collector]
 	all    []*collector
 	open   int    // collectors that are not full
 	seen   uint64 // the last message
@@ -105,7 +106,7 @@ func (p *pass) visit(it *encode.Item) {
 	p.count++
 	p.seen = it.Seq
 	n := int64(0)
-	p.demux.match(it.Subject, func(k *collector) {
+	p.demux.Match(it.Subject, func(k *collector) {
 		if n == 0 {
 			n = size(it)
 		}
@@ -123,7 +124,7 @@ func (p *pass) add(filters []string, from, to uint64) {
 	p.all = append(p.all, k)
 	p.open++
 	for _, f := range filters {
-		p.demux.add(f, k)
+		p.demux.Add(f, k)
 	}
 }
 
@@ -137,7 +138,7 @@ func consumerFilters(filters []string) []string {
 
 // readScan reads the beginning of a range for one topic.
 func (c *Coordinator) readScan(ctx context.Context, nc *nats.Conn, t *target, lasts []lastSaid) (*segment, error) {
-	p := &pass{target: *t, demux: newDemux(), budget: c.cache.limit}
+	p := &pass{target: *t, budget: c.cache.limit}
 	p.add(t.filters, t.from, t.to)
 	p.filters = consumerFilters(t.filters)
 	if !slices.Equal(p.filters, t.filters) {
@@ -163,17 +164,25 @@ func together(lasts []lastSaid) lastSaid {
 	return one
 }
 
-// sharedScan is the job of many topics. The caller holds mu.
-func (c *Coordinator) sharedScan(s *session, st *stream, list []wanting) func() {
+// sharedScan is the job of many topics, among them t. The caller holds mu.
+func (c *Coordinator) sharedScan(s *session, t *topic, many int) func() {
+	st := t.stream
 	st.scanning = true
-	direct := list[0].t.direct
-	topics := make([]*topic, len(list))
-	for i, w := range list {
-		w.t.busy = true
-		topics[i] = w.t
-	}
+	t.busy = true // so that it stays
 	return func() {
-		parts, err := c.scanTopics(s, st.name, list)
+		if many >= manyTopics {
+			c.gather(s.ctx, st)
+		}
+		list, direct := c.scanned(t)
+		topics := make([]*topic, len(list))
+		for i, w := range list {
+			topics[i] = w.t
+		}
+		var parts []*segment
+		var err error
+		if len(list) > 0 {
+			parts, err = c.scanTopics(s, st.name, list)
+		}
 		c.mu.Lock()
 		st.scanning = false
 		var refused *jetstream.APIError
@@ -186,9 +195,43 @@ func (c *Coordinator) sharedScan(s *session, st *stream, list []wanting) func() 
 			c.queue.push(q)
 		}
 		st.parked = nil
+		c.dropTopic(t)
+		c.dropStream(st)
 		c.mu.Unlock()
 		c.finish(topics, parts, err)
 	}
+}
+
+// gather waits while more requests come than a few.
+func (c *Coordinator) gather(ctx context.Context, st *stream) {
+	before := 0
+	for waited := time.Duration(0); waited < gatherMost; waited += gatherStep {
+		c.mu.Lock()
+		now := len(st.parked)
+		topics := len(st.topics)
+		c.mu.Unlock()
+		if waited > 0 && now-before < topics/50 || pause(ctx, gatherStep) != nil {
+			return
+		}
+		before = now
+	}
+}
+
+// scanned are the topics that a scan for t serves, which are busy from now on.
+func (c *Coordinator) scanned(t *topic) (list []wanting, direct bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.busy = false
+	list = c.scanFor(t)
+	if list == nil && len(t.reads) > 0 { // the others have got theirs, or their time is up
+		w := wanting{t: t}
+		w.from, w.to = t.span()
+		list = []wanting{w}
+	}
+	for _, w := range list {
+		w.t.busy = true
+	}
+	return list, t.direct
 }
 
 // scanTopics reads the beginning of the ranges of many topics. Where the replica behind the consumer lags, it tries another one.
@@ -207,7 +250,7 @@ func (c *Coordinator) scanTopics(s *session, stream string, list []wanting) ([]*
 		if lasts, err = c.lastsOf(s.ctx, s.nc, &p.target, info, time.Now().Add(-fresh)); err != nil {
 			break
 		}
-		p.begin(list, c.cache.limit/2)
+		p.begin(list, c.cache.limit)
 		var upto uint64
 		if together(lasts).seq <= p.from {
 			upto = proven(lasts)
@@ -235,7 +278,7 @@ func (c *Coordinator) scanTopics(s *session, stream string, list []wanting) ([]*
 
 // begin forgets what an earlier try brought.
 func (p *pass) begin(list []wanting, budget int64) {
-	p.demux, p.all, p.open, p.seen, p.first, p.count, p.size, p.budget = newDemux(), nil, 0, 0, 0, 0, 0, budget
+	p.demux, p.all, p.open, p.seen, p.first, p.count, p.size, p.budget = subject.Patterns[*collector]{}, nil, 0, 0, 0, 0, 0, budget
 	for _, w := range list {
 		p.add(w.t.filters, w.from, w.to)
 	}

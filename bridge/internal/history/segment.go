@@ -119,7 +119,16 @@ func (c *Coordinator) shrink() {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b place) int { return a.s.used.Compare(b.s.used) })
+	slices.SortFunc(all, func(a, b place) int {
+		// What somebody waits for the rest of would be read again at once.
+		if wa, wb := len(a.t.reads) > 0, len(b.t.reads) > 0; wa != wb {
+			if wb {
+				return -1
+			}
+			return 1
+		}
+		return a.s.used.Compare(b.s.used)
+	})
 	for _, p := range all {
 		if c.cache.size <= c.cache.limit*3/4 { // not again at once
 			return

@@ -105,16 +105,11 @@ type settled struct {
 	a Answer
 }
 
-// arrived keeps what a job read for a topic, and settles the requests that have what they want. The others wait for the next job,
-// but where memory is short, or what comes next does not join, each gets what there is. The caller holds mu.
-func (c *Coordinator) arrived(t *topic, p *segment, err error) []settled {
-	now := time.Now()
+// arrived settles the requests of a topic that have what they want, now that a job's part has been kept. The others wait for the next
+// job, but where memory is short, or what comes next does not join, each gets what there is: all of a job's topics alike, so that they
+// come back together and one scan serves them again. The caller holds mu.
+func (c *Coordinator) arrived(t *topic, p *segment, crowded bool, err error) []settled {
 	t.busy = false
-	if p != nil && p.upto > p.from {
-		p.used = now
-		c.insert(t, p)
-	}
-	crowded := c.cache.size > c.cache.limit
 	var out []settled
 	t.reads = slices.DeleteFunc(t.reads, func(q *read) bool {
 		if q.answered {

@@ -33,32 +33,88 @@ func (s *Source) bound(st *State, now feed.State, from, to uint64, done func(Bat
 		s.bounded(st, inc, from, start, missed, true, done)
 		return
 	}
-	finish := func(start uint64, missed, certain bool, err error) {
-		if err != nil {
-			s.again(err, done)
-			return
-		}
-		s.bounded(st, inc, from, start, missed, certain, done)
-	}
-	aged := func(start uint64) {
-		if !byEvents {
-			finish(start, start > from, false, nil)
-			return
-		}
-		s.streams.history.Newest(s.request(inc, start, to, 0), b.MaxEvents, func(newest uint64, missed bool, err error) {
-			finish(newest, missed || start > from, missed, err)
-		})
-	}
-	if b.MaxAge <= 0 {
-		aged(from)
+	if !byEvents {
+		s.boundByAge(st, inc, from, to, done)
 		return
 	}
-	s.streams.history.SeqBefore(s.stream, inc.Created, time.Now().Add(-b.MaxAge), func(seq uint64, err error) {
+	s.count(st, counting{inc: inc, from: from, to: to, at: from}, done)
+}
+
+// counting is what a client missed, as far as it has been read to see whether it is more than the bounds allow.
+type counting struct {
+	inc      *feed.Incarnation
+	from, to uint64
+	at       uint64 // read up to here
+	items    []*encode.Item
+	first    uint64 // the stream's first sequence, as the first read said; 0 = it did not matter
+	torn     bool   // something was thrown away between two reads
+	bytes    int
+}
+
+// countBytes is how much is read to see whether it is within the bounds. Most often there are few of a client's messages in a long range:
+// reading them merges with the reads of others and is what comes next anyway, while the search for the newest is a client's own.
+const countBytes = 1 << 20
+
+func (s *Source) count(st *State, n counting, done func(Batch)) {
+	s.messages(n.inc, n.at, n.to, countBytes, func(items []*encode.Item, upto, first uint64, err error) {
 		if err != nil {
 			s.again(err, done)
 			return
 		}
-		aged(min(max(seq, from), to))
+		for _, it := range items {
+			n.bytes += len(it.Data)
+		}
+		if n.at == n.from {
+			n.first = first
+		} else if first > n.at+1 {
+			n.torn = true
+		}
+		n.items, n.at = append(n.items, items...), upto
+		switch {
+		case n.at >= n.to:
+			start, missed := s.boundInMemory(n.items, n.from)
+			if !n.torn {
+				st.ahead = &ahead{inc: n.inc, from: n.from, to: n.to, items: n.items, first: n.first}
+			}
+			s.bounded(st, n.inc, n.from, start, missed, true, done)
+		case len(n.items) > s.spec.Bounds.MaxEvents || n.bytes >= countBytes:
+			s.boundByBoth(st, n.inc, n.from, n.to, done)
+		default:
+			s.count(st, n, done)
+		}
+	})
+}
+
+func (s *Source) boundByAge(st *State, inc *feed.Incarnation, from, to uint64, done func(Batch)) {
+	s.notBefore(inc, from, to, done, func(start uint64) { s.bounded(st, inc, from, start, start > from, false, done) })
+}
+
+func (s *Source) boundByBoth(st *State, inc *feed.Incarnation, from, to uint64, done func(Batch)) {
+	s.notBefore(inc, from, to, done, func(start uint64) {
+		s.streams.history.Newest(s.request(inc, start, to, 0), s.spec.Bounds.MaxEvents, func(newest uint64, missed bool, err error) {
+			if err != nil {
+				s.again(err, done)
+				return
+			}
+			s.bounded(st, inc, from, newest, missed || start > from, missed, done)
+		})
+	})
+}
+
+// notBefore finds where the bound by age lets a replay begin. When that fails, done is called instead of found.
+func (s *Source) notBefore(inc *feed.Incarnation, from, to uint64, done func(Batch), found func(start uint64)) {
+	age := s.spec.Bounds.MaxAge
+	if age <= 0 {
+		found(from)
+		return
+	}
+	oldest := time.Now().Add(-age).Truncate(time.Second) // so that clients who come together ask the same
+	s.streams.history.SeqBefore(s.stream, inc.Created, oldest, func(seq uint64, err error) {
+		if err != nil {
+			s.again(err, done)
+			return
+		}
+		found(min(max(seq, from), to))
 	})
 }
 

@@ -44,6 +44,10 @@ type InitialBatch struct {
 
 // Initial gives the next part of the initial state that st.Initial() announced. done is called exactly once, from any goroutine.
 func (s *Source) Initial(st *State, maxBytes int, done func(InitialBatch)) {
+	s.streams.readers.do(func() { s.state(st, maxBytes, done) })
+}
+
+func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 	i := st.initial
 	switch {
 	case s.closed.Load():

@@ -16,6 +16,7 @@ type State struct {
 	initial *initial // being given; nil = none
 	bounded bool     // the bounds of the replay have been applied
 	bytes   int64    // given in this replay
+	ahead   *ahead   // read already, to see whether it is within the bounds; nil = nothing
 }
 
 // Reading is the state of a client that reads what comes behind its position, without bounds.
@@ -42,6 +43,14 @@ const (
 // Read gives what the source has in (from, to], or something of it. It asks memory first and history for what is older. done is called
 // exactly once, from any goroutine. While NATS is away it waits: the client's stream stays open.
 func (s *Source) Read(st *State, from, to cursor.Entry, maxBytes int, done func(Batch)) {
+	if from == to {
+		done(Batch{Done: true})
+		return
+	}
+	s.streams.readers.do(func() { s.read(st, from, to, maxBytes, done) })
+}
+
+func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(Batch)) {
 	now := s.feed.State()
 	inc := now.Inc
 	switch {
@@ -93,37 +102,48 @@ func (s *Source) holeAt(st *State, h gap.Hole, e flow.Event) Batch {
 
 // next reads on.
 func (s *Source) next(st *State, inc *feed.Incarnation, from, to uint64, maxBytes int, done func(Batch)) {
+	if items, upto, ok := st.ahead.take(inc, from, to, maxBytes); ok {
+		b := s.batch(st, inc, items, from, to, upto, st.ahead.first)
+		if upto >= st.ahead.to {
+			st.ahead = nil
+		}
+		done(b)
+		return
+	}
+	st.ahead = nil
 	s.messages(inc, from, to, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
 		if err != nil {
 			s.again(err, done)
 			return
 		}
-		var b Batch
-		if first > from+1 {
-			b = s.holeAt(st, gap.Hole{Reason: gap.Expired, From: from + 1, To: min(first-1, to), Unsure: !s.everything(inc)},
-				flow.Event{Seq: min(first-1, to)})
-			if st.Initial() {
-				done(b)
-				return
-			}
-		}
-		for _, it := range items {
-			e := s.event(it, inc)
-			b.Events = append(b.Events, e)
-			st.bytes += int64(e.Frame.Len())
-			if e.End != flow.GoesOn {
-				done(b)
-				return
-			}
-		}
-		b.Events = append(b.Events, flow.Event{Seq: upto})
-		b.Done = upto >= to
-		if most := s.spec.Bounds.MaxBytes; most > 0 && st.bytes > most && !b.Done {
-			rest := s.holeAt(st, gap.Hole{Reason: gap.Limit, From: upto + 1, To: to, Unsure: !s.everything(inc)}, flow.Event{Seq: to})
-			b.Events, b.Done = append(b.Events, rest.Events...), !st.Initial()
-		}
-		done(b)
+		done(s.batch(st, inc, items, from, to, upto, first))
 	})
+}
+
+// batch is what was read of (from, to]: everything up to upto, in a stream that began with first when it was read.
+func (s *Source) batch(st *State, inc *feed.Incarnation, items []*encode.Item, from, to, upto, first uint64) (b Batch) {
+	if first > from+1 {
+		b = s.holeAt(st, gap.Hole{Reason: gap.Expired, From: from + 1, To: min(first-1, to), Unsure: !s.everything(inc)},
+			flow.Event{Seq: min(first-1, to)})
+		if st.Initial() {
+			return b
+		}
+	}
+	for _, it := range items {
+		e := s.event(it, inc)
+		b.Events = append(b.Events, e)
+		st.bytes += int64(e.Frame.Len())
+		if e.End != flow.GoesOn {
+			return b
+		}
+	}
+	b.Events = append(b.Events, flow.Event{Seq: upto})
+	b.Done = upto >= to
+	if most := s.spec.Bounds.MaxBytes; most > 0 && st.bytes > most && !b.Done {
+		rest := s.holeAt(st, gap.Hole{Reason: gap.Limit, From: upto + 1, To: to, Unsure: !s.everything(inc)}, flow.Event{Seq: to})
+		b.Events, b.Done = append(b.Events, rest.Events...), !st.Initial()
+	}
+	return b
 }
 
 // messages reads (from, to], or a part of it up to upto, from memory or from history. first is the stream's first sequence where that

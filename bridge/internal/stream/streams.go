@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -60,9 +61,11 @@ type Streams struct {
 	history *history.Coordinator
 	conns   []*conn.Conn
 	retries retries
+	readers readers
 
-	mu sync.Mutex
-	nc *nats.Conn // of the history connection, nil while it is away
+	mu       sync.Mutex
+	nc       *nats.Conn // of the history connection, nil while it is away
+	complain time.Time  // when the log was last told of a refusal
 }
 
 // maxFilters is how many subjects a feed asks for; with more it reads the whole stream.
@@ -72,6 +75,7 @@ const maxFilters = 8
 func New(cfg Config) *Streams {
 	s := &Streams{cfg: cfg, api: jsapi.New(cfg.JetStream.Domain, cfg.JetStream.APIPrefix), feeds: map[string]*feed.Feed{}}
 	s.retries.wake = make(chan struct{}, 1)
+	s.readers.wake = make(chan struct{}, 1)
 	prefix := "headgate-" + strings.ToLower(rand.Text()[:8])
 	s.history = history.New(history.Config{API: s.api, Parallel: cfg.JetStream.HistoryParallel, Inbox: cfg.NATS.InboxPrefix,
 		ConsumerPrefix: prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})
@@ -90,8 +94,8 @@ func New(cfg Config) *Streams {
 	slices.Sort(s.names)
 	// The feeds must not wait behind reads of history, which the server carries out in the loop that reads our requests.
 	s.conns = []*conn.Conn{
-		conn.New(cfg.NATS, "feed", cfg.Options, conn.Handlers{Up: s.feedUp, Down: s.feedDown}, cfg.Log, cfg.Connections),
-		conn.New(cfg.NATS, "history", cfg.Options, conn.Handlers{Up: s.historyUp, Down: s.historyDown}, cfg.Log, cfg.Connections),
+		conn.New(cfg.NATS, "feed", cfg.Options, conn.Handlers{Up: s.feedUp, Down: s.feedDown, Refused: s.refused}, cfg.Log, cfg.Connections),
+		conn.New(cfg.NATS, "history", cfg.Options, conn.Handlers{Up: s.historyUp, Down: s.historyDown, Refused: s.refused}, cfg.Log, cfg.Connections),
 	}
 	return s
 }
@@ -143,6 +147,9 @@ func (s *Streams) Run(ctx context.Context) error {
 	}
 	run(s.history.Run)
 	run(s.retries.run)
+	for range max(2, runtime.GOMAXPROCS(0)) {
+		run(s.readers.run)
+	}
 	wg.Wait()
 	hangUp() // last, since feeds delete their consumers when they end
 	hung.Wait()
@@ -175,6 +182,29 @@ func (s *Streams) historyDown() {
 	s.history.Disconnected()
 }
 
+const complainEvery = 10 * time.Second
+
+// refused hears of requests and subscriptions that the server refuses. Nobody else would be told why no answer comes.
+func (s *Streams) refused(op conn.Op, subj string) {
+	if op == conn.Publish {
+		for _, f := range s.feeds {
+			f.Refused(subj)
+		}
+		s.history.Refused(subj)
+	}
+	s.mu.Lock()
+	now := time.Now()
+	say := now.Sub(s.complain) > complainEvery
+	if say {
+		s.complain = now
+	}
+	s.mu.Unlock()
+	if say {
+		s.cfg.Log.Warn("NATS refuses what headgate needs for its streams", "subject", subj, "subscribe", op == conn.Subscribe,
+			"remedy", "allow the NATS user what headgate -check -online prints")
+	}
+}
+
 // Conns are the connections, for their states.
 func (s *Streams) Conns() []*conn.Conn { return s.conns }
 
@@ -200,80 +230,4 @@ func feedFilters(w Want) []string {
 		return nil
 	}
 	return filters
-}
-
-// retries are calls to be made a little later.
-type retries struct {
-	wake chan struct{}
-
-	mu      sync.Mutex
-	stopped bool
-	list    []retry
-}
-
-type retry struct {
-	at   time.Time
-	call func()
-}
-
-// later makes a call after some time, or when the process ends.
-func (r *retries) later(d time.Duration, call func()) {
-	r.mu.Lock()
-	stopped := r.stopped
-	if !stopped {
-		r.list = append(r.list, retry{time.Now().Add(d), call})
-	}
-	r.mu.Unlock()
-	if stopped {
-		call()
-		return
-	}
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-const retryStep = 20 * time.Millisecond
-
-func (r *retries) run(ctx context.Context) error {
-	ticker := time.NewTicker(retryStep)
-	defer ticker.Stop()
-	for {
-		due, left := r.take(time.Now(), false)
-		for _, call := range due {
-			call()
-		}
-		tick := ticker.C
-		if left == 0 {
-			tick = nil
-		}
-		select {
-		case <-ctx.Done():
-			rest, _ := r.take(time.Time{}, true)
-			for _, call := range rest {
-				call()
-			}
-			return nil
-		case <-r.wake:
-		case <-tick:
-		}
-	}
-}
-
-// take gives the calls that are due, or all of them for the last time.
-func (r *retries) take(now time.Time, last bool) (due []func(), left int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	kept := r.list[:0]
-	for _, x := range r.list {
-		if last || !x.at.After(now) {
-			due = append(due, x.call)
-		} else {
-			kept = append(kept, x)
-		}
-	}
-	clear(r.list[len(kept):])
-	r.list, r.stopped = kept, r.stopped || last
-	return due, len(kept)
 }
