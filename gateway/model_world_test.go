@@ -21,7 +21,8 @@ import (
 //
 //	model_world_test.go    what was published
 //	model_replica_test.go  the gateways
-//	model_client_test.go   a client, and what its blocks claim
+//	model_client_test.go   a client
+//	model_blocks_test.go   what its blocks claim
 //	model_verify_test.go   whether the claims are true
 
 // world is what the streams have had, by what their leaders acknowledged.
