@@ -25,7 +25,8 @@ func flagsBucket() jetstream.KeyValueConfig {
 // TestModel_BucketsThatLoseKeys runs clients of a bucket from which keys disappear in every way, also without a message that says so.
 // Whenever nothing changes, every client must have what the bucket has: never a key that is no more.
 func TestModel_BucketsThatLoseKeys(t *testing.T) {
-	ns, err := devnats.Start(devnats.Options{JetStream: true})
+	t.Parallel()
+	ns, err := devnats.Start(devnats.Options{JetStream: true, NextFree: true, Port: modelPort()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +170,7 @@ func (w *world) converge(clients []*modelClient, kv jetstream.KeyValue) {
 // A key is removed without a message, so no position says that it was. Whoever was at the end of the bucket before that must get a
 // fresh state when he comes back, from a gateway that has seen it and from one that was started since.
 func TestBucket_AKeyThatWentInSilenceIsNotKept(t *testing.T) {
+	t.Parallel()
 	p := newPit(t, streamA(), nil, streamRoute("all", "a.>", "a.>"))
 	kv := p.bucket(jetstream.KeyValueConfig{Bucket: "FLAGS"})
 	cfg := modelConfig(p.ns.URL(), routesOf(kvRoutes()[:1]))

@@ -96,20 +96,25 @@ func cluster(t testing.TB) (members []*member, url string) {
 
 func freePorts(t testing.TB, n int) (ports []int) {
 	t.Helper()
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(ports) < n {
+		port := modelPort()
+		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+		ports = append(ports, port)
 	}
 	return ports
 }
 
+// modelPort is a port that no connection is given while its server is away.
+func modelPort() int { return 12_000 + rand.IntN(18_000) }
+
 // TestModel_FaultsOfACluster runs clients while servers of a cluster are killed and started again, and leaders step down. Streams and
 // bucket have three replicas.
 func TestModel_FaultsOfACluster(t *testing.T) {
+	t.Parallel()
 	members, url := cluster(t)
 	w := newWorld(t, url)
 	w.create(streamA(func(c *jetstream.StreamConfig) { c.Replicas = 3 }))
@@ -124,7 +129,7 @@ func TestModel_FaultsOfACluster(t *testing.T) {
 	for n := range 2 * len(routes) {
 		clients = append(clients, w.client(t, n, routes[n%len(routes)], one, two))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 14*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	everybody(ctx, w, clients,
 		func(ctx context.Context) { w.publishing(ctx, "A", 1, 200) },

@@ -26,7 +26,8 @@ func jobRoute(mode string) modelRoute {
 // TestModel_StreamsThatEnd runs clients of jobs, each of which publishes its progress and ends. However a client is cut around the last
 // event, it gets that, once, and is then told that there is nothing more.
 func TestModel_StreamsThatEnd(t *testing.T) {
-	ns, err := devnats.Start(devnats.Options{JetStream: true})
+	t.Parallel()
+	ns, err := devnats.Start(devnats.Options{JetStream: true, NextFree: true, Port: modelPort()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +92,9 @@ func (c *modelClient) untilItEnds(ctx context.Context) {
 // TestModel_AStreamThatIsRestored runs clients while the stream is restored from a backup, so that what comes then has the sequences of
 // what is lost.
 func TestModel_AStreamThatIsRestored(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
-	ns, err := devnats.Start(devnats.Options{JetStream: true, StoreDir: dir})
+	ns, err := devnats.Start(devnats.Options{JetStream: true, StoreDir: dir, NextFree: true, Port: modelPort()})
 	if err != nil {
 		t.Fatal(err)
 	}

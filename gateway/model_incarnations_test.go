@@ -16,7 +16,8 @@ import (
 // TestModel_StreamsThatAreMadeAgain runs clients while the stream is purged in all ways, loses messages in the middle, is deleted and
 // made again with fewer, as many and more messages, while its consumers are deleted and NATS is restarted.
 func TestModel_StreamsThatAreMadeAgain(t *testing.T) {
-	ns, err := devnats.Start(devnats.Options{JetStream: true})
+	t.Parallel()
+	ns, err := devnats.Start(devnats.Options{JetStream: true, NextFree: true, Port: modelPort()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func TestModel_StreamsThatAreMadeAgain(t *testing.T) {
 	for n := range 2 * len(routes) {
 		clients = append(clients, w.client(t, n, routes[n%len(routes)], one, two))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 14*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	everybody(ctx, w, clients,
 		func(ctx context.Context) { w.publishing(ctx, "A", 1, 200) },

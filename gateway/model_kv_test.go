@@ -137,7 +137,8 @@ func kvRoutes() []modelRoute {
 // TestModel_KeysOfABucket runs clients of a bucket while keys are put, deleted and purged. At every position a client has exactly what
 // the bucket was then.
 func TestModel_KeysOfABucket(t *testing.T) {
-	ns, err := devnats.Start(devnats.Options{JetStream: true})
+	t.Parallel()
+	ns, err := devnats.Start(devnats.Options{JetStream: true, NextFree: true, Port: modelPort()})
 	if err != nil {
 		t.Fatal(err)
 	}

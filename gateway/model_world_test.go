@@ -21,7 +21,8 @@ import (
 //
 //	model_world_test.go    what was published
 //	model_replica_test.go  the gateways
-//	model_client_test.go   a client, and what its blocks claim
+//	model_client_test.go   a client
+//	model_blocks_test.go   what its blocks claim
 //	model_verify_test.go   whether the claims are true
 
 // world is what the streams have had, by what their leaders acknowledged.
@@ -192,21 +193,21 @@ func (w *world) reread(stream string) {
 			return err
 		}
 		for at := info.State.FirstSeq - 1; info.State.Msgs > 0 && at < info.State.LastSeq; {
-			m, err := c.Next(jetstream.FetchMaxWait(time.Second))
+			batch, err := c.Fetch(500, jetstream.FetchMaxWait(time.Second))
 			if err != nil {
 				return err
 			}
-			meta, err := m.Metadata()
-			if err != nil {
-				return err
+			for m := range batch.Messages() {
+				meta, err := m.Metadata()
+				if err != nil {
+					return err
+				}
+				at = meta.Sequence.Stream
+				w.found(stream, at, stored{m.Subject(), string(m.Data())})
 			}
-			at = meta.Sequence.Stream
-			w.mu.Lock()
-			if old, ok := w.now[stream].stored[at]; ok && old != (stored{m.Subject(), string(m.Data())}) {
-				w.t.Errorf("NATS acknowledged %q as %s %d, which is %q", old, stream, at, m.Data())
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
-			w.now[stream].note(at, stored{m.Subject(), string(m.Data())})
-			w.mu.Unlock()
 		}
 		w.mu.Lock()
 		w.now[stream].last = max(w.now[stream].last, info.State.LastSeq)
@@ -219,6 +220,16 @@ func (w *world) lifeOf(tag cursor.Tag) *life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.lives[tag]
+}
+
+// found notes a message that is in a stream.
+func (w *world) found(stream string, at uint64, m stored) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if old, ok := w.now[stream].stored[at]; ok && old != m {
+		w.t.Errorf("NATS acknowledged %q as %s %d, which is %q", old, stream, at, m.data)
+	}
+	w.now[stream].note(at, m)
 }
 
 // subjects of the model's streams: A is a.<tenant>.<kind>, B is b.<kind>.
