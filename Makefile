@@ -25,6 +25,7 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	go test $(RACE) ./...
 	@# Ratios against the naive server, which the race detector would distort.
 	go test -count=1 ./bench
+	go test -count=1 -run TestMemory_ ./bridge
 	cd e2e && go test -count=1 -timeout 15m ./...
 	@if [ -s $(HEADGATE_SKIPPED) ]; then \
 	  printf '\n%s checks did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \

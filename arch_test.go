@@ -65,7 +65,7 @@ func under(dir string, list []string) bool {
 	return slices.ContainsFunc(list, func(d string) bool { return dir == d || d != "." && strings.HasPrefix(dir, d+"/") })
 }
 
-// Tests and the load generator play the world around headgate, so these rules are not for them.
+// Tests, examples and the load generator play the world around headgate, so these rules are not for them.
 func TestOnlyTheHouseThatOwnsItTouchesTheOutsideWorld(t *testing.T) {
 	rules := []struct {
 		imports []string
@@ -86,7 +86,7 @@ func TestOnlyTheHouseThatOwnsItTouchesTheOutsideWorld(t *testing.T) {
 	}
 	all, _ := sources(t)
 	for _, s := range all {
-		if s.test || under(s.dir, []string{"bench"}) {
+		if s.test || under(s.dir, []string{"bench", "examples"}) {
 			continue
 		}
 		for _, imported := range imports(s) {
@@ -126,7 +126,7 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 		"understood, tested and replaced alone"
 	all, _ := sources(t)
 	for _, s := range all {
-		if s.test || s.dir == "." || under(s.dir, []string{"bench"}) {
+		if s.test || s.dir == "." || under(s.dir, []string{"bench", "examples"}) {
 			continue
 		}
 		home := ""
@@ -161,7 +161,7 @@ func TestEveryGoroutineHasARowInTheArchitecture(t *testing.T) {
 	}
 	all, set := sources(t)
 	for _, s := range all {
-		if s.test || under(s.dir, []string{"bench"}) {
+		if s.test || under(s.dir, []string{"bench", "examples"}) {
 			continue
 		}
 		for _, d := range s.file.Decls {

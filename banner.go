@@ -52,13 +52,14 @@ func (b banner) print() {
 	_, _ = io.WriteString(b.w, out.String())
 }
 
-// commands are the lines to paste: the first stream, then a stream and what publishes to it, over HTTP and over NATS. What is pasted
-// together must be seen together.
+// commands are the lines to paste: the first stream, then a stream and what publishes to it, over HTTP and over NATS, then a stream that
+// goes on where it was left. What is pasted together must be seen together.
 func (b banner) commands(base string, line func(label, text string)) {
 	stream, publish := belongTogether(b.cfg.Routes)
 	first := firstRoute(b.cfg.Routes, func(r config.Route) bool { return len(r.Sources) > 0 })
 	if stream == nil {
-		stream = first // nothing can be posted to it, but NATS reaches it
+		// Nothing can be posted to it, but NATS reaches it.
+		stream = firstRoute(b.cfg.Routes, func(r config.Route) bool { return len(follows(r)) > 0 })
 		publish = firstRoute(b.cfg.Routes, func(r config.Route) bool { return r.Publish != nil })
 	}
 	label := "Stream"
@@ -76,6 +77,20 @@ func (b banner) commands(base string, line func(label, text string)) {
 	if stream != nil {
 		line(label, fmt.Sprintf("nats -s %s pub '%s' %s", b.natsURL, toPublish(*stream, publish), hello))
 	}
+	if kept := firstRoute(b.cfg.Routes, resumable); kept != nil {
+		url := base + b.target(*kept)
+		line("Resume", fmt.Sprintf(`id=$(curl -sNm2 '%s' | sed -n 's/^id: //p' | tail -n1); sleep 3; curl -N -H "Last-Event-ID: $id" '%s'`, url, url))
+	}
+}
+
+// resumable says whether NATS keeps everything that the route's stream has, so that who comes back misses nothing.
+func resumable(r config.Route) bool {
+	for _, s := range r.Sources {
+		if s.Type != "stream" {
+			return false
+		}
+	}
+	return len(r.Sources) > 0 && r.Resume.Enabled
 }
 
 // belongTogether finds a stream that shows what is posted to an entrance: on one route, else on two.
@@ -109,13 +124,15 @@ func shows(stream, publish config.Route) bool {
 	return false
 }
 
-// follows are the subjects of the route's stream as its line opens it.
+// follows are the subjects of the route's stream as its line opens it. The keys of a bucket are none: they are not published to.
 func follows(r config.Route) []string {
 	var list []string
 	for _, s := range r.Sources {
-		if s.Subject != "" {
+		switch {
+		case s.Type == "kv":
+		case s.Subject != "":
 			list = append(list, fill(s.Subject, r))
-		} else if len(s.Allow) > 0 {
+		case len(s.Allow) > 0:
 			list = append(list, s.Allow[0])
 		}
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ func TestDev_TheBannerNamesLinesThatWork(t *testing.T) {
 	for _, want := range []string{
 		"INSECURE", "curl -N '" + p.public + "/v1/prices/ACME'", "curl -N '" + p.public + "/v1/broadcast'",
 		"curl -i -d '{\"text\":\"Hello\"}' '" + p.public + "/v1/broadcast'", "pub 'demo.broadcast'",
+		`curl -N -H "Last-Event-ID: $id" '` + p.public + "/v1/orders/eu'",
 		p.public + "/console/", "nats://127.0.0.1:", p.admin,
 	} {
 		if !strings.Contains(banner, want) {
@@ -31,6 +33,24 @@ func TestDev_TheBannerNamesLinesThatWork(t *testing.T) {
 	status, body := p.get(p.public + "/console/routes.json")
 	if status != http.StatusOK || !strings.Contains(body, `"example":"ACME"`) || !strings.Contains(body, `"publish":"demo.broadcast"`) {
 		t.Errorf("routes.json: %d %s", status, body)
+	}
+	var list struct {
+		Routes []struct {
+			Name       string
+			IDs, Since bool
+			Subjects   []string
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list.Routes { // what can begin at a time, and what only at an id
+		if want := r.Name == "orders" || r.Name == "job"; r.Since != want {
+			t.Errorf("route %s: since is %t", r.Name, r.Since)
+		}
+		if r.Name == "flags" && (!r.IDs || !slices.Equal(r.Subjects, []string{"$KV.DEMO_FLAGS.{env}.>"})) {
+			t.Errorf("route flags: %+v", r)
+		}
 	}
 	everybody := p.open("/v1/broadcast")
 	p.post("/v1/broadcast", "the line of the banner")
@@ -51,10 +71,18 @@ func TestDev_TheBannersStreamShowsWhatItsPublishLinesSend(t *testing.T) {
 	}
 	entrance := config.Route{Name: "in", Path: "/in/{user}/{kind}"}
 	named := config.Route{Name: "named", Path: "/named", Sources: []config.Source{{Name: "named", Type: "core", Allow: []string{"feed.>"}}}}
+	kept := config.Route{Name: "kept", Path: "/kept/{region}", Sources: []config.Source{{Type: "stream", Subject: "kept.{region}"}},
+		Resume: config.Resume{Enabled: true}}
+	values := config.Route{Name: "values", Path: "/values", Sources: []config.Source{{Type: "kv", Subject: ">"}}, Resume: config.Resume{Enabled: true}}
+	resume := func(path string) string {
+		return `id=$(curl -sNm2 '` + path + `' | sed -n 's/^id: //p' | tail -n1); sleep 3; curl -N -H "Last-Event-ID: $id" '` + path
+	}
 	for name, tc := range map[string]struct {
 		routes []config.Route
 		want   []string // the commands, without their beginnings
 	}{
+		"one that is kept":    {[]config.Route{values, kept}, []string{"/values", "/kept/eu", "kept.eu", resume("/kept/eu")}},
+		"nothing but buckets": {[]config.Route{values}, []string{"/values"}},
 		"one route does both": {
 			[]config.Route{core("a", "/a", "a.*"), publish(entrance, "b"), publish(core("c", "/c/{symbol}", "c.{symbol}"), "c.{symbol}")},
 			[]string{"/a", "/c/ACME", "/c/ACME", "c.ACME"},

@@ -32,6 +32,7 @@ type demo struct {
 	quotes  []quote
 	rounds  int
 	numbers int // orders and sign-ups so far
+	stored  stored
 }
 
 // What the demo says, in the order in which it is read.
@@ -68,8 +69,9 @@ type quote struct {
 	open, price float64
 }
 
-func newDemo(nats publisher, streams func() int, log *slog.Logger) *demo {
-	return &demo{nats: nats, streams: streams, log: log, started: time.Now(), quotes: []quote{
+// newDemo makes the demo. Without a bucket it leaves alone what needs streams and buckets.
+func newDemo(nats publisher, values bucket, streams func() int, log *slog.Logger) *demo {
+	return &demo{nats: nats, streams: streams, log: log, started: time.Now(), stored: newStored(values), quotes: []quote{
 		{"ACME", 128.40, 128.40}, {"GLOBEX", 61.25, 61.25}, {"HOOLI", 342.10, 342.10}, {"UMBRA", 17.83, 17.83}, {"WAYNE", 905.00, 905.00},
 	}}
 }
@@ -103,6 +105,9 @@ func (d *demo) round(ctx context.Context) {
 	}
 	if d.rounds%60 == 30 {
 		d.publish(ctx, "demo.broadcast", "", message{"Hello to everybody who listens", now()})
+	}
+	if d.stored.values != nil {
+		d.store(ctx)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 // publishes unless the operator has routes of his own.
 func (p *program) serveDev(ctx context.Context, cfg config.Config, log *slog.Logger) int {
 	own := given(p.environ, "NATS_URL")
+	var values bucket
 	if !own {
 		nats, err := devnats.Start(devnats.Options{NextFree: true, JetStream: true})
 		if err != nil {
@@ -23,13 +24,25 @@ func (p *program) serveDev(ctx context.Context, cfg config.Config, log *slog.Log
 		}
 		defer nats.Shutdown()
 		cfg.NATS.URL = nats.URL()
+		if demonstrates(cfg) {
+			store, err := provide(ctx, nats)
+			if err != nil {
+				fmt.Fprintf(p.stderr, "headgate: %v\n", err)
+				return exitFailed
+			}
+			defer store.Close()
+			values = store
+		}
+	} else if demonstrates(cfg) {
+		log.Info("NATS_URL is yours, so the demo makes no streams in it: the routes orders, flags and job work where they exist",
+			"streams", demoOrders+", "+demoJobs, "bucket", demoFlags)
 	}
 	natsURL := first(cfg.NATS.URL)
 	return p.serve(ctx, cfg, log, &extra{
 		page: page(cfg, natsURL),
 		parts: func(s *system, ps *parts) {
 			if demonstrates(cfg) {
-				ps.start("demo", newDemo(s.bridge, s.delivery.Streams, log).run)
+				ps.start("demo", newDemo(s.bridge, values, s.delivery.Streams, log).run)
 			}
 		},
 		ready: func(_ *system, l listeners) {

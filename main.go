@@ -12,9 +12,11 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
+	"headgate/bridge"
 	"headgate/internal/config"
 )
 
@@ -41,14 +43,14 @@ type program struct {
 
 func main() {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // SIGHUP: the terminal is gone
 	p := program{args: os.Args[1:], environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: signals}
 	os.Exit(p.run(context.Background()))
 }
 
 // flags are actions, not settings: settings come from the environment and the routes file.
 type flags struct {
-	dev, check, print, health, version, help bool
+	dev, check, online, print, health, version, help bool
 }
 
 func (p *program) parse() (flags, error) {
@@ -57,6 +59,7 @@ func (p *program) parse() (flags, error) {
 	set.SetOutput(io.Discard)
 	set.BoolVar(&f.dev, "dev", false, "")
 	set.BoolVar(&f.check, "check", false, "")
+	set.BoolVar(&f.online, "online", false, "")
 	set.BoolVar(&f.print, "print-config", false, "")
 	set.BoolVar(&f.health, "healthcheck", false, "")
 	set.BoolVar(&f.version, "version", false, "")
@@ -68,6 +71,10 @@ func (p *program) parse() (flags, error) {
 		return f, nil
 	case err != nil:
 		return f, err
+	case f.online && !f.check:
+		return f, errors.New("-online belongs to -check: headgate -check -online")
+	case f.online && f.dev:
+		return f, errors.New("-online asks the NATS of NATS_URL, and -dev brings its own: drop one of them")
 	case set.NArg() > 0:
 		return f, fmt.Errorf("unexpected argument %q: headgate takes flags only, its settings come from the environment", set.Arg(0))
 	}
@@ -102,7 +109,7 @@ func (p *program) run(ctx context.Context) int {
 	}
 	switch {
 	case f.check:
-		return p.check(cfg)
+		return p.check(ctx, cfg, f.online)
 	case f.print:
 		return p.print(cfg)
 	}
@@ -121,6 +128,7 @@ const usage = `headgate exposes NATS to browsers as server-sent events.
   headgate -dev            everything on this machine: NATS, demo routes, console page; insecure
   headgate                 serve, as the environment and the routes file say
   headgate -check          tell everything that is wrong with the configuration, and exit
+  headgate -check -online  ask NATS too whether the routes can work, and list the permissions that its user needs
   headgate -print-config   show the configuration with all defaults, without secrets
   headgate -healthcheck    ask /livez of the process with this environment: exit 0 when it lives
   headgate -version
@@ -146,12 +154,39 @@ func (p *program) shown(err error) int {
 }
 
 // check has come this far, so the configuration is fine in itself; the gateway has its own view on how routes go together.
-func (p *program) check(cfg config.Config) int {
+func (p *program) check(ctx context.Context, cfg config.Config, online bool) int {
 	if err := dryRun(cfg); err != nil {
 		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
 		return exitUsage
 	}
 	fmt.Fprintf(p.stdout, "The configuration is good: %d routes.\n", len(cfg.Routes))
+	if online {
+		return p.inspect(ctx, cfg)
+	}
+	return exitOK
+}
+
+// inspect asks NATS whether the routes can work. A signal ends it.
+func (p *program) inspect(ctx context.Context, cfg config.Config) int {
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		select {
+		case <-p.signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	found, err := bridge.Inspect(ctx, cfg)
+	cancel()
+	waiting.Wait()
+	if err != nil {
+		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
+		return exitFailed
+	}
+	if _, err := found.WriteTo(p.stdout); err != nil || found.Failed() {
+		return exitFailed
+	}
 	return exitOK
 }
 

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -20,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"headgate/internal/devnats"
+	"headgate/internal/flow"
 	"headgate/internal/sse"
 )
 
@@ -160,13 +163,14 @@ func (p *process) open(path string) *stream {
 		body, _ := io.ReadAll(resp.Body)
 		p.t.Fatalf("GET %s: %s\n%s", path, resp.Status, body)
 	}
-	s := &stream{t: p.t, events: sse.NewDecoder(resp.Body), close: cancel}
+	s := &stream{t: p.t, stderr: p.stderr, events: sse.NewDecoder(resp.Body), close: cancel}
 	s.next("$ready")
 	return s
 }
 
 type stream struct {
 	t      *testing.T
+	stderr *buffer // of the program
 	events *sse.Decoder
 	close  func()
 }
@@ -174,11 +178,13 @@ type stream struct {
 // next is the next event of the type, whatever comes before it.
 func (s *stream) next(eventType string) sse.Event {
 	s.t.Helper()
+	var passed []sse.Event
 	for {
 		e, err := s.events.Next()
 		if err != nil {
-			s.t.Fatalf("waiting for %s: %v", eventType, err)
+			s.t.Fatalf("waiting for %s, after %+v: %v\nstderr:\n%s", eventType, passed, err, s.stderr)
 		}
+		passed = append(passed, e)
 		if e.Type == eventType {
 			return e
 		}
@@ -209,6 +215,83 @@ func TestDev_ARealMessageOfARealNATSArrivesWithNothingButTheProgram(t *testing.T
 		t.Errorf("feed: %+v", e)
 	}
 }
+
+func TestDev_HasAStreamABucketAndAJobThatEnds(t *testing.T) {
+	p := start(t, base(), "-dev").listening()
+	p.ready()
+	orders := p.open("/v1/orders/eu")
+	first := orders.next("$snapshot").ID
+	var last int
+	for range 3 { // one after the other, so that a hole on a page would be one of ours
+		var order struct{ Order int }
+		e := orders.next("order")
+		if err := json.Unmarshal([]byte(e.Data), &order); err != nil || e.ID == "" || last != 0 && order.Order != last+1 {
+			t.Fatalf("after order %d: %+v, %v", last, e, err)
+		}
+		last = order.Order
+	}
+	again := p.open("/v1/orders/eu?last-event-id=" + first)
+	again.next("order")
+	again.next("$live")
+	if e := p.open("/v1/flags/prod").next("put"); !strings.Contains(e.Data, `"key":"prod.`) {
+		t.Errorf("flags: %+v", e)
+	}
+	job := p.open("/v1/jobs/1")
+	if e := job.next("progress"); !strings.Contains(e.Data, `"percent":`) {
+		t.Errorf("job: %+v", e)
+	}
+}
+
+func TestDev_MakesNoStreamsInANATSOfYourOwn(t *testing.T) {
+	nats, err := devnats.Start(devnats.Options{JetStream: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nats.Shutdown()
+	p := start(t, base("NATS_URL="+nats.URL()), "-dev").listening()
+	p.ready()
+	p.open("/v1/prices/ACME").next("price") // the demo has had its first round
+	if status, body := p.get(p.public + "/v1/orders/eu"); !strings.Contains(body, "source") {
+		t.Errorf("a stream that is not there: %d %s", status, body)
+	}
+	info, err := nats.NATS().Jsz(nil)
+	if err != nil || info.Streams != 0 {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// The job ends with the status that its route says, and the next one begins.
+func TestDemo_TheJobGetsDone(t *testing.T) {
+	said := &says{}
+	d := newDemo(said, nothing{}, func() int { return 0 }, slog.New(slog.DiscardHandler))
+	for range 4 * (100/demoJobStep + 1) {
+		d.round(t.Context())
+	}
+	var reports []string
+	for _, m := range said.list {
+		if strings.HasPrefix(m, "demo.jobs.") {
+			reports = append(reports, m)
+		}
+	}
+	n := 100 / demoJobStep
+	if len(reports) != n+1 || reports[n-1] != `demo.jobs.1 {"job":1,"percent":100,"status":"done"}` ||
+		reports[n] != fmt.Sprintf(`demo.jobs.2 {"job":2,"percent":%d,"status":"running"}`, demoJobStep) {
+		t.Errorf("%d reports: %q", len(reports), reports)
+	}
+}
+
+// says notes what is published; nothing is a bucket that takes everything.
+type (
+	says    struct{ list []string }
+	nothing struct{}
+)
+
+func (s *says) Publish(_ context.Context, subject string, _ map[string][]string, body []byte) (flow.Ack, error) {
+	s.list = append(s.list, subject+" "+string(body))
+	return flow.Ack{}, nil
+}
+func (nothing) Put(context.Context, string, string, []byte) error { return nil }
+func (nothing) Delete(context.Context, string, string) error      { return nil }
 
 func TestDev_WhatIsPostedArrivesAtTheStreamsItIsMeantFor(t *testing.T) {
 	p := start(t, base(), "-dev").listening()

@@ -13,7 +13,7 @@ import (
 // examples are values for path parameters, so that the first stream is one click away. A parameter gets the first one that its
 // pattern takes.
 var examples = []struct{ param, value string }{
-	{"symbol", "ACME"}, {"user", "alice"}, {"kind", "message"}, {"room", "lobby"}, {"", "demo"}, {"", "DEMO"}, {"", "1"}, {"", "a"}, {"", "A"},
+	{"symbol", "ACME"}, {"user", "alice"}, {"kind", "message"}, {"room", "lobby"}, {"region", "eu"}, {"env", "prod"}, {"id", "1"}, {"", "demo"}, {"", "DEMO"}, {"", "1"}, {"", "a"}, {"", "A"},
 }
 
 var placeholder = regexp.MustCompile(`\{([^}]+)\}`)
@@ -44,9 +44,14 @@ func pageRoute(r config.Route, base string, dev bool) console.Route {
 	if !strings.Contains(r.Event, "{") {
 		out.Event = r.Event
 	}
+	out.Since = len(r.Sources) > 0
 	for _, s := range r.Sources {
 		out.Allow = append(out.Allow, s.Allow...)
-		if s.Subject != "" {
+		out.Since = out.Since && s.Type == "stream"
+		switch {
+		case s.Type == "kv":
+			out.Subjects = append(out.Subjects, "$KV."+s.Stream+"."+s.Subject) // what a put publishes to
+		case s.Subject != "":
 			out.Subjects = append(out.Subjects, s.Subject)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"headgate/auth"
 	"headgate/bridge"
 	"headgate/gateway"
 	"headgate/internal/admin"
@@ -29,6 +30,7 @@ type system struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	bridge   *bridge.Bridge
+	auth     *auth.Verifier // nil with AUTH_MODE=none
 	delivery *delivery.Server
 	gateway  *gateway.Server
 	admin    *admin.Server
@@ -42,13 +44,18 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 	if s.bridge, err = bridge.New(cfg, log, s.registry); err != nil {
 		return nil, err
 	}
+	identities, err := s.identities()
+	if err != nil {
+		return nil, err
+	}
 	s.delivery = delivery.New(delivery.Config{
 		Shards: shards, Log: log, Registerer: s.registry,
 		OnEnd:  func(e delivery.Ended) { s.gateway.Ended(e) }, // no client can end before there is a gateway
 		OnSlow: func(gaps int) { s.bridge.Gaps().Add(gap.Slow, gaps) },
 	})
 	s.gateway, err = gateway.New(gateway.Options{
-		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limiter(cfg, s.registry), Log: log, Registerer: s.registry, Console: page,
+		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limiter(cfg, s.registry), Identities: identities,
+		Log: log, Registerer: s.registry, Console: page,
 	})
 	if err != nil {
 		return nil, err
@@ -114,6 +121,9 @@ func (p *program) serve(ctx context.Context, cfg config.Config, log *slog.Logger
 	ps := newParts(log)
 	ps.start("admin", func(ctx context.Context) error { return s.admin.Run(ctx, l.admin) })
 	ps.start("bridge", s.bridge.Run)
+	if s.auth != nil {
+		ps.start("auth", s.auth.Run)
+	}
 	ps.start("delivery", s.delivery.Run)
 	ps.start("janitor", newJanitor(s.delivery.Streams, log).run)
 	dev.parts(s, ps)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,6 +52,29 @@ func TestConfirmation_ThatDoesNotComeFailsTheOpen(t *testing.T) {
 	eventually(t, "the topics to go", func() bool { return r.metric("headgate_nats_topics") == 0 })
 	stalled.Store(false)
 	r.follow(request("", "a"))
+}
+
+// Whoever waits for readiness is told so only when requests can be served.
+func TestHealth_OnceReadyARequestAndAPublishGoThrough(t *testing.T) {
+	server := startNATS(t, devnats.Options{})
+	for range 20 {
+		r := startBridge(t, testNATS(server.URL()), 0)
+		for deadline := time.Now().Add(10 * time.Second); !r.Health().EverConnected; {
+			if time.Now().After(deadline) {
+				t.Fatalf("not connected: %+v", r.Health())
+			}
+			runtime.Gosched()
+		}
+		o, err := r.Open(t.Context(), request("", "a"))
+		if err != nil {
+			t.Fatalf("open: %v", err)
+		}
+		o.Source.Close()
+		if _, err := r.Publish(t.Context(), "a", nil, nil); err != nil {
+			t.Fatalf("publish: %v", err)
+		}
+		r.stop()
+	}
 }
 
 func TestPublish_ThatIsNotConfirmedFails(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 	"headgate/internal/flow"
 )
 
-func TestOverflow_IsToldToExactlyTheTopicsHit(t *testing.T) {
+// Pitfall 8: the channel of a connection is full, and only the topics whose messages were dropped are told.
+func TestPitfall08_OverflowIsToldToExactlyTheTopicsHit(t *testing.T) {
 	const room = 16
 	s := startNATS(t, devnats.Options{})
 	cfg := testNATS(s.URL())

@@ -16,9 +16,6 @@ import (
 	"headgate/internal/subject"
 )
 
-// ErrTooLarge says that NATS takes no message of that size.
-var ErrTooLarge = errors.New("larger than NATS allows")
-
 // publishQueue is how many publishes may wait for the loop; more wait to get into the queue, as long as their context lasts.
 const publishQueue = 1024
 
@@ -164,7 +161,7 @@ func (p *publisher) outcome(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("bridge: publish: %w", ErrTooLarge)
+		return fmt.Errorf("bridge: publish: %w", flow.ErrTooLarge)
 	case conn.IsAway(err):
 		return fmt.Errorf("bridge: publish: %w: %w", flow.ErrUnavailable, err)
 	}

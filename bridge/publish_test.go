@@ -46,7 +46,7 @@ func TestPublish_RefusalsAreAnswered(t *testing.T) {
 	if _, err := r.Publish(t.Context(), "closed.x", nil, nil); !errors.Is(err, flow.ErrRefused) {
 		t.Fatalf("got %v", err)
 	}
-	if _, err := r.Publish(t.Context(), "open.x", nil, make([]byte, 1001)); !errors.Is(err, ErrTooLarge) {
+	if _, err := r.Publish(t.Context(), "open.x", nil, make([]byte, 1001)); !errors.Is(err, flow.ErrTooLarge) {
 		t.Fatalf("got %v", err)
 	}
 	for _, bad := range []string{"", "a.*", "a b", "$SYS.x", "_INBOX.x", "a\r\nPUB b 0", strings.Repeat("x", 5000)} {

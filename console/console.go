@@ -41,6 +41,7 @@ type Route struct {
 	Allow    []string `json:"allow,omitempty"`    // patterns within which the client names subjects
 	Event    string   `json:"event,omitempty"`    // type of its events, where it is always the same
 	IDs      bool     `json:"ids"`                // the stream can be resumed
+	Since    bool     `json:"since"`              // it can begin at a time
 	Publish  string   `json:"publish,omitempty"`  // template of the subject that POST publishes to
 	MaxBytes int64    `json:"maxBytes,omitempty"` // of such a body
 }

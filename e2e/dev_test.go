@@ -62,6 +62,12 @@ func TestDev_TheBannersCommandsWorkAsTheyStand(t *testing.T) {
 		t.Errorf("nats pub: %s", pub.Output())
 	}
 	shows(t, stream, `"Hello"(.*\n)+.*"Hello"`) // and what `nats pub` sent too
+
+	resumed := shell(t, line(t, text, "id=$("))
+	shows(t, resumed, `event: \$ready\ndata: .*"replay"(.*\n)*event: order\n(.*\n)*event: \$live\n`)
+	if strings.Contains(resumed.Output(), "$gap") {
+		t.Errorf("the line that resumes has a gap:\n%s", resumed.Output())
+	}
 }
 
 func TestDev_TheConsoleShowsLiveMessagesWithOneClick(t *testing.T) {

@@ -24,11 +24,11 @@ type example struct {
 	restart  func()   // starts headgate again, with the command that started it
 	commands []string // of its README, in order, without the two that start the servers
 	page     string   // where the page is
-	path     string   // PATH with a nats command
+	env      []string // of the commands: PATH with a nats command, and where NATS is
 }
 
 // startExample starts what the README of an example starts, with the README's own commands. The ports in the files become free ones,
-// `go run .` becomes the program that was built, and nothing else is changed.
+// `go run` becomes the program that was built, and nothing else is changed.
 func startExample(t *testing.T, name string) *example {
 	t.Helper()
 	need.Program(t, "python3", "python3")
@@ -37,7 +37,8 @@ func startExample(t *testing.T, name string) *example {
 	gate, pages, admin := proc.FreeAddr(t), proc.FreeAddr(t), proc.FreeAddr(t)
 	dir := filepath.Join(t.TempDir(), name)
 	renamed := strings.NewReplacer("localhost:8080", "localhost:"+port(gate), "localhost:8000", "localhost:"+port(pages),
-		"127.0.0.1:8000", pages, " 8000\n", " "+port(pages)+"\n", "examples/"+name, dir, "go run . ", stack.HeadgateBinary()+" ")
+		"127.0.0.1:8000", pages, " 8000\n", " "+port(pages)+"\n", "go run ./examples/"+name, service(t, name), "examples/"+name, dir,
+		"go run . ", stack.HeadgateBinary()+" ")
 	must(t, copyRenamed(os.DirFS("../examples/"+name), dir, renamed))
 	blocks := stack.ShellBlocks(t, filepath.Join(dir, "README.md"))
 	if len(blocks) < 4 || !strings.Contains(blocks[0], "ROUTES_FILE=") || !strings.Contains(blocks[1], "http.server") {
@@ -56,14 +57,29 @@ func startExample(t *testing.T, name string) *example {
 	found, err := e.server.WaitOutput(ctx, regexp.MustCompile(`NATS +(nats://\S+)`))
 	must(t, err)
 	must(t, shell(t, blocks[1]).WaitListening(ctx, pages))
-	e.path = "PATH=" + stack.NATSCommand(t, found[1]) + ":" + os.Getenv("PATH")
+	e.env = []string{"PATH=" + stack.NATSCommand(t, found[1]) + ":" + os.Getenv("PATH"), "NATS_URL=" + found[1]}
 	return e
+}
+
+// service builds the program that an example has beside its page, if it has one.
+func service(t *testing.T, name string) string {
+	t.Helper()
+	if files, _ := filepath.Glob("../examples/" + name + "/*.go"); len(files) == 0 {
+		return ""
+	}
+	program := filepath.Join(t.TempDir(), name)
+	build := exec.Command("go", "build", "-o", program, "./examples/"+name)
+	build.Dir = ".."
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return program
 }
 
 // run runs the i-th command to its end, and returns what it printed.
 func (e *example) run(t *testing.T, i int) string {
 	t.Helper()
-	p := shell(t, e.commands[i], e.path)
+	p := shell(t, e.commands[i], e.env...)
 	ctx, cancel := soon(t)
 	defer cancel()
 	_, err := p.Wait(ctx)
@@ -214,13 +230,104 @@ func TestExample_NotificationsReachOneUserWithTheirType(t *testing.T) {
 func TestExample_AnalyticsArriveEverySecond(t *testing.T) {
 	e := startExample(t, "analytics")
 	p := e.openPage(t, "")
-	service := shell(t, e.commands[0], e.path)
+	service := shell(t, e.commands[0], e.env...)
 	sees(t, p, `Number(document.querySelector("#updates").textContent) >= 3`)
 	sees(t, p, `document.querySelector("#line").getAttribute("points").split(" ").length >= 3`)
 	service.Stop()
 	snap(t, p, "analytics.png")
 	e.run(t, 1)
 	sees(t, p, `document.querySelector("#visitors").textContent === "512" && document.querySelector("#orders").textContent === "17"`)
+	quiet(t, p)
+}
+
+func TestExample_OrdersAreNeverMissed(t *testing.T) {
+	e := startExample(t, "orders")
+	e.run(t, 0)
+	p := e.openPage(t, "")
+	showsText(t, p, "#orders li", "5 hooli 50.50 €", "4 globex 40.50 €", "3 acme 30.50 €")
+	e.run(t, 1)
+	now := []string{"7 globex 70.50 €", "6 acme 60.50 €", "5 hooli 50.50 €", "4 globex 40.50 €", "3 acme 30.50 €"}
+	showsText(t, p, "#orders li", now...)
+
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, p.Eval(ctx, `document.querySelector("#toggle").click()`, nil))
+	sees(t, p, `document.querySelector("#state").textContent === "Offline."`)
+	out := e.run(t, 2)
+	if got := regexp.MustCompile(`"number": \d+`).FindAllString(out[strings.LastIndex(out, "stored"):], -1); fmt.Sprint(got) !=
+		`["number": 10 "number": 8 "number": 9 "number": 10]` || !strings.Contains(out, "event: $live") {
+		t.Errorf("behind the id came %q:\n%s", got, out)
+	}
+	must(t, p.Eval(ctx, `document.querySelector("#toggle").click()`, nil))
+	showsText(t, p, "#orders li", append([]string{"10 globex 100.50 €", "9 acme 90.50 €", "8 hooli 80.50 €"}, now...)...)
+	sees(t, p, `document.querySelectorAll("#orders li.missed").length === 3 && document.querySelector("#state").textContent.includes("3 missed orders")`)
+	if out := e.run(t, 3); strings.Count(out, "event: order") != 10 {
+		t.Errorf("since an hour ago:\n%s", out)
+	}
+	snap(t, p, "orders.png")
+	quiet(t, p)
+}
+
+func TestExample_FeatureFlagsReachEveryPageAtOnce(t *testing.T) {
+	e := startExample(t, "feature-flags")
+	e.run(t, 0)
+	prod, staging := e.openPage(t, ""), e.openPage(t, "?env=staging")
+	showsText(t, prod, "#flags li", `banner "Sale until Sunday"`, "dark-mode false", "new-checkout true")
+	showsText(t, staging, "#flags li", "dark-mode true")
+	e.run(t, 1)
+	showsText(t, prod, "#flags li", "dark-mode true", "new-checkout true")
+	sees(t, prod, `document.documentElement.hasAttribute("data-dark")`)
+	if out := e.run(t, 2); strings.Count(out, "event: put") != 2 || strings.Contains(out, "banner") || !strings.Contains(out, `{"count":2}`) {
+		t.Errorf("the state is\n%s", out)
+	}
+	snap(t, prod, "feature-flags.png")
+	quiet(t, prod)
+	quiet(t, staging)
+}
+
+func TestExample_JobProgressEndsForGood(t *testing.T) {
+	e := startExample(t, "job-progress")
+	job := shell(t, e.commands[0], e.env...)
+	shows(t, job, "job 42")
+	p := e.openPage(t, "")
+	sees(t, p, `document.querySelector("#status").textContent === "running" && document.querySelector("#bar").value > 0`)
+	sees(t, p, `document.querySelector("#status").textContent === "done" && document.querySelector("#bar").value === 100`)
+	sees(t, p, `document.querySelector("#state").textContent.includes("over")`)
+	e.run(t, 1)
+	failed := browser.New(t) // whose stream is over before it is open for long
+	ctx, cancel := soon(t)
+	defer cancel()
+	must(t, failed.Open(ctx, e.page+"?job=43"))
+	showsText(t, failed, "#status", "failed")
+	showsText(t, failed, "#percent", "50 %")
+	sees(t, failed, `document.querySelector("#state").textContent.includes("over")`)
+	if out := e.run(t, 2); !strings.Contains(out, "HTTP/1.1 204 No Content") {
+		t.Errorf("who comes back gets\n%s", out)
+	}
+	snap(t, p, "job-progress.png")
+	quiet(t, p)
+	quiet(t, failed)
+}
+
+func TestExample_TheDashboardHasSeveralStreamsOnOneConnection(t *testing.T) {
+	e := startExample(t, "dashboard")
+	e.run(t, 0)
+	p := e.openPage(t, "")
+	value := func(subject, text string) string {
+		return fmt.Sprintf(`[...document.querySelectorAll("#figures div")].some((d) => d.querySelector("dt").textContent === %q && d.querySelector("dd").firstChild.textContent === %q)`, subject, text)
+	}
+	for subject, text := range map[string]string{"sales.eu": "100", "sales.us": "70", "support.open": "19", "support.solved": "5"} {
+		sees(t, p, value(subject, text))
+	}
+	e.run(t, 1)
+	for subject, text := range map[string]string{"sales.eu": "600", "sales.us": "420", "support.open": "14", "support.solved": "30", "visitors.now": "406"} {
+		sees(t, p, value(subject, text))
+	}
+	out := e.run(t, 2)
+	if m := regexp.MustCompile(`event: \$snapshot\ndata: {"count":4}\nid: 1(~[\w-]{6}\.\w+){3}\n`); !m.MatchString(out) {
+		t.Errorf("curl shows\n%s", out)
+	}
+	snap(t, p, "dashboard.png")
 	quiet(t, p)
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"headgate/auth"
 	"headgate/gateway"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
@@ -57,14 +58,21 @@ func (noConn) Close() error { return nil }
 
 // BenchmarkConnect is what gateway adds to a connect, from the parsed request to the hand-over: no sockets, no NATS.
 func BenchmarkConnect(b *testing.B) {
+	b.Run("nobody", func(b *testing.B) { benchmarkConnect(b, func(*setup) {}) })
+	b.Run("identity", func(b *testing.B) { benchmarkConnect(b, withIdentity(b, auth.Grants{})) })
+}
+
+func benchmarkConnect(b *testing.B, change func(*setup)) {
 	cfg := config.DefaultConfig()
 	for n := range 50 {
 		r := prices()
 		r.Name, r.Path = fmt.Sprintf("r%d", n), fmt.Sprintf("/v1/r%d/{symbol}", n)
 		cfg.Routes = append(cfg.Routes, r)
 	}
+	st := &setup{cfg: cfg}
+	change(st)
 	var s *gateway.Server
-	s, err := gateway.New(gateway.Options{Config: cfg, Bridge: instantBridge{}, Limiter: &limiter{},
+	s, err := gateway.New(gateway.Options{Config: st.cfg, Bridge: instantBridge{}, Limiter: &limiter{}, Identities: st.identities,
 		Delivery: instantly{ended: func(e delivery.Ended) { s.Ended(e) }}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
@@ -77,6 +85,7 @@ func BenchmarkConnect(b *testing.B) {
 	}
 	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("User-Agent", "bench")
+	req.Header.Set("Authorization", "Bearer "+token("ann", may("sub", "prices.*")))
 	req.RemoteAddr = "192.0.2.1:1234"
 	b.ReportAllocs()
 	for b.Loop() {

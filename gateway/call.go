@@ -50,7 +50,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case s.cfg.Dev && !localHost(r.Host):
-		s.run(w, r, func(*call) error { return &refusal{kind: hostNotAllowed} })
+		s.run(w, r, func(c *call) error {
+			originHeaders(c.w, c.r, nil)
+			return &refusal{kind: hostNotAllowed}
+		})
 	case !canonical(r.URL) || r.Method == http.MethodConnect:
 		s.run(w, r, func(c *call) error { return s.dispatch(c, &endpoint{}) })
 	default:
@@ -75,8 +78,12 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, do func(*call) erro
 	c.addr = s.clientAddress(r)
 	defer func() { s.metrics.request(c) }()
 	defer s.recovered(c)
+	if r.ContentLength != 0 {
+		// Whether it is read here or not: net/http reads what is left of a body before it closes the connection, and would wait for it.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait)) // transports without deadlines are tests
+	}
 	err := do(c)
-	if err == nil {
+	if err == nil || err == errGone {
 		return
 	}
 	refused, ok := err.(*refusal)

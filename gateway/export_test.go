@@ -22,6 +22,13 @@ var (
 	EncodeHead  = encodeHead
 )
 
+// SetBodyWait changes it until the test ends. The servers of the test begin after it.
+func SetBodyWait(t interface{ Cleanup(func()) }, d time.Duration) {
+	old := bodyWait
+	bodyWait = d
+	t.Cleanup(func() { bodyWait = old })
+}
+
 // Slugs are all refusals.
 func Slugs() []string {
 	var all []string
@@ -77,7 +84,7 @@ func Specs(cr config.Route, limit int, r *http.Request) (subjects []string, posi
 		return nil, "", err
 	}
 	q := queryOf(r)
-	specs, _, err := rt.specs(r, q, limit)
+	specs, _, err := rt.specs(r, nil, q, limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -86,6 +93,18 @@ func Specs(cr config.Route, limit int, r *http.Request) (subjects []string, posi
 		subjects = append(subjects, sp.Subjects...)
 	}
 	return subjects, position, err
+}
+
+// Shown is the token of a request for a route, and whether a cookie would count.
+func Shown(cr config.Route, r *http.Request) (token string, cookieOnly, counts bool, err error) {
+	rt, err := compileRoute(cr, config.DefaultConfig())
+	if err != nil {
+		return "", false, false, err
+	}
+	s := &Server{}
+	s.cfg.Auth.Cookie, s.cfg.Auth.QueryParameter = "session", "access_token"
+	seen, err := s.shownToken(r)
+	return seen.token, seen.cookieOnly, (&call{r: r, route: rt}).cookieCounts(), err
 }
 
 // Refused is the slug of a refusal, and whether err is one.

@@ -53,6 +53,7 @@ type Options struct {
 	Bridge     Bridge
 	Delivery   Delivery
 	Limiter    Limiter
+	Identities Identities            // needed with AUTH_MODE=jwt, and only then
 	Log        *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: metrics are kept and shown nowhere
 	Console    http.Handler          // nil: no page. It gets paths that begin with /console/
@@ -62,17 +63,18 @@ type Options struct {
 // Server is the public side of a process.
 type Server struct {
 	// Fixed after New.
-	cfg      config.Config
-	bridge   Bridge
-	delivery Delivery
-	limiter  Limiter
-	log      *slog.Logger
-	now      func() time.Time
-	proxies  []netip.Prefix
-	mux      *http.ServeMux
-	routes   []*route // a stream's entry in the table says which, by number
-	metrics  *metrics
-	instance string // begins every connection id of this process
+	cfg        config.Config
+	bridge     Bridge
+	delivery   Delivery
+	limiter    Limiter
+	log        *slog.Logger
+	identities Identities // nil: callers are nobody
+	now        func() time.Time
+	proxies    []netip.Prefix
+	mux        *http.ServeMux
+	routes     []*route // a stream's entry in the table says which, by number
+	metrics    *metrics
+	instance   string // begins every connection id of this process
 
 	// Safe for everyone.
 	streams    streams
@@ -93,6 +95,9 @@ func New(o Options) (*Server, error) {
 	if o.Bridge == nil || o.Delivery == nil || o.Limiter == nil {
 		return nil, errors.New("gateway: Bridge, Delivery and Limiter are needed")
 	}
+	if (o.Config.Auth.Mode == "jwt") != (o.Identities != nil) {
+		return nil, errors.New("gateway: with AUTH_MODE=jwt, and only with it, Identities are needed")
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -100,7 +105,7 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, log: o.Log, now: o.Now,
+		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, identities: o.Identities, log: o.Log, now: o.Now,
 		proxies: o.Config.HTTP.Prefixes(), instance: newInstance(), endings: newEndlog(o.Log), stopped: make(chan struct{}),
 		nowAndThen: rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
+	"headgate/auth"
 	"headgate/internal/delivery"
 	"headgate/internal/flow"
 )
@@ -33,10 +35,12 @@ func (s *Server) stream(c *call) error {
 		}
 	}()
 
-	// Who is asking, and what they may read, is decided here; until there is identity, by the route alone.
-
+	id, err := s.identify(c)
+	if err != nil {
+		return err
+	}
 	query := queryOf(c.r)
-	specs, key, err := c.route.specs(c.r, query, s.cfg.Limit.SubjectsPerStream)
+	specs, key, err := c.route.specs(c.r, id, query, s.cfg.Limit.SubjectsPerStream)
 	if err != nil {
 		return err
 	}
@@ -49,7 +53,7 @@ func (s *Server) stream(c *call) error {
 		return nil
 	}
 	opened, err := s.bridge.Open(c.r.Context(), flow.Request{Sources: specs, Format: c.route.format, Cursor: position,
-		Since: since, User: c.addr.String()})
+		Since: since, User: c.user(id)})
 	if err != nil {
 		return s.notOpened(c, err)
 	}
@@ -61,7 +65,7 @@ func (s *Server) stream(c *call) error {
 	if s.Draining() {
 		return &refusal{kind: draining}
 	}
-	return s.deliver(c, s.client(c, tag, key, opened), &taken)
+	return s.deliver(c, s.client(c, id, tag, key, opened), &taken)
 }
 
 // notOpened tells a client that went away while we waited, and one that has seen the end of its stream, from a source that could not
@@ -87,7 +91,11 @@ func (s *Server) finished(c *call) {
 }
 
 // client is the stream as delivery takes it. Nothing in it refers to the request: its strings are parts of one large one.
-func (s *Server) client(c *call, tag uint64, key string, opened flow.Opened) delivery.Client {
+func (s *Server) client(c *call, id *auth.Identity, tag uint64, key string, opened flow.Opened) delivery.Client {
+	var expires time.Time
+	if id != nil {
+		expires = id.Deadline()
+	}
 	return delivery.Client{
 		Tag:      tag,
 		Key:      key,
@@ -100,7 +108,17 @@ func (s *Server) client(c *call, tag uint64, key string, opened flow.Opened) del
 		State:    opened.State,
 		Bare:     opened.Start == flow.Snapshot,
 		Lifetime: s.lifetime(),
+		Expires:  expires,
+		Notice:   s.cfg.Auth.ExpiryNotice,
 	}
+}
+
+// user is whose share of what is done for everybody this is.
+func (c *call) user(id *auth.Identity) string {
+	if id != nil && id.Subject() != "" {
+		return id.Subject()
+	}
+	return c.addr.String()
 }
 
 // queryOf reads the query once. A broken part is left out here; who needs the query whole asks for the error.

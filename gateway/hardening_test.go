@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -314,5 +315,23 @@ func TestConfig_StaysWhatItWas(t *testing.T) {
 	cfg.Routes = []config.Route{feed()}
 	if _, err := gateway.New(gateway.Options{Config: cfg}); err == nil {
 		t.Error("New goes without its parts")
+	}
+}
+
+// net/http reads the rest of a body before it closes a connection, and would wait for one that never comes, whatever was answered.
+func TestHardening_ABodyThatNeverComesDoesNotKeepItsConnection(t *testing.T) {
+	gateway.SetBodyWait(t, 300*time.Millisecond)
+	r := start(t)
+	for _, head := range []string{"GET /v1/prices/ACME", "GET /nowhere", "HEAD /v1/prices/ACME", "DELETE /v1/prices/ACME", "POST /v1/notify/u"} {
+		conn, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", head)
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Errorf("%s: the connection is still open: %v", head, err)
+		}
 	}
 }

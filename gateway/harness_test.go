@@ -55,6 +55,8 @@ type setup struct {
 	cfg      config.Config
 	console  http.Handler
 	delivery func(*delivery.Server) gateway.Delivery // wraps the real one
+
+	identities gateway.Identities
 }
 
 // prices is a route the tests change.
@@ -98,7 +100,7 @@ func start(t testing.TB, change ...func(*setup)) *rig {
 		del = st.delivery(r.delivery)
 	}
 	var err error
-	r.server, err = gateway.New(gateway.Options{Config: st.cfg, Bridge: r.bridge, Delivery: del, Limiter: r.limiter, Log: log,
+	r.server, err = gateway.New(gateway.Options{Config: st.cfg, Bridge: r.bridge, Delivery: del, Limiter: r.limiter, Identities: st.identities, Log: log,
 		Registerer: r.reg, Console: st.console})
 	if err != nil {
 		t.Fatal(err)

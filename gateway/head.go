@@ -16,6 +16,7 @@ func streamHeader(h http.Header) {
 	h.Set("Cache-Control", "no-store, no-transform") // RFC 9111, section 5.2.2: kept by no cache, compressed by no proxy
 	h.Set("X-Accel-Buffering", "no")                 // nginx, ngx_http_proxy_module, proxy_buffering: event by event
 	h.Set("X-Content-Type-Options", "nosniff")       // Fetch Standard, section 3.6
+	h.Set("Referrer-Policy", "no-referrer")          // Referrer Policy, section 3.1: a URL may hold what is nobody else's business
 }
 
 // answerHead is the answer to HEAD: the fields GET would get (RFC 9110, section 9.3.2).

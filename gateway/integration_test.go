@@ -38,6 +38,12 @@ func startWhole(t *testing.T, change ...func(*setup)) *whole {
 		t.Fatal(err)
 	}
 	t.Cleanup(ns.Shutdown)
+	return startWholeOn(t, ns, nil, change...)
+}
+
+// startWholeOn is startWhole on a server of the test's own, to which it publishes with the options.
+func startWholeOn(t *testing.T, ns *devnats.Server, publisher []nats.Option, change ...func(*setup)) *whole {
+	t.Helper()
 	cfg := config.DefaultConfig()
 	cfg.Routes = []config.Route{prices(), feed(), notify()}
 	cfg.NATS.URL, cfg.NATS.Name = ns.URL(), "test"
@@ -72,7 +78,7 @@ func startWhole(t *testing.T, change ...func(*setup)) *whole {
 	}
 	w.run()
 	eventually(t, "NATS", func() bool { return b.Health().Connected })
-	w.pub, err = nats.Connect(ns.URL())
+	w.pub, err = nats.Connect(ns.URL(), publisher...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,8 +131,11 @@ func TestWhole_AReconnectGetsWhatItMissed(t *testing.T) {
 	w.publish("prices.A", "1")
 	id := rd.want("message").ID
 	rd.stop()
+	watcher := w.open("/v1/prices/A")
+	watcher.want("$ready")
 	w.publish("prices.A", "2")
 	w.publish("prices.A", "3")
+	watcher.wantAll("2", "3") // headgate has them
 	rd = w.open("/v1/prices/A", "Last-Event-ID", id)
 	if e := rd.want("$ready"); !strings.Contains(e.Data, `"position":"replay"`) {
 		t.Errorf("$ready %s", e.Data)

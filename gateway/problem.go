@@ -27,6 +27,14 @@ const (
 	sinceUnsupported
 	sinceInvalid
 	crossOrigin
+	tokenMissing
+	tokenInvalid
+	tokenAmbiguous
+	cookieCrossOrigin
+	claimsForbidden
+	notReadable
+	notPublishable
+	keysAway
 	bodyTooLarge
 	bodyUnreadable
 	bodyTimeout
@@ -78,7 +86,17 @@ var problems = [kinds]struct {
 		"Write a time in the past, ?since=2026-01-02T03:04:05Z, or how long ago, ?since=90s or ?since=1h30m.", ""},
 	crossOrigin: {"cross-origin", http.StatusForbidden, "Pages of this origin may not publish here",
 		"The operator can allow the origin in the route's cors.origins.", ""},
-	bodyTooLarge: {"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", "Send less at once.", ""},
+	tokenMissing:   {"token-missing", http.StatusUnauthorized, "Say who you are", "Send a token: Authorization: Bearer …, or the cookie of this service.", ""},
+	tokenInvalid:   {"token-invalid", http.StatusUnauthorized, "The token is not accepted", "Get a new token.", ""},
+	tokenAmbiguous: {"token-ambiguous", http.StatusBadRequest, "There are different tokens in the request", "Send one token, in one place.", ""},
+	cookieCrossOrigin: {"cookie-cross-origin", http.StatusForbidden, "Pages of this origin may not use the visitor's cookie here",
+		"Send the token as Authorization: Bearer …; or the operator allows the origin in the route's cors.origins, with credentials.", ""},
+	claimsForbidden: {"claims-forbidden", http.StatusForbidden, "The token does not say what this route requires",
+		"Ask whoever issues your tokens for the rights.", ""},
+	notReadable:    {"not-readable", http.StatusForbidden, "You may not read this", "Ask whoever issues your tokens for the rights.", ""},
+	notPublishable: {"not-publishable", http.StatusForbidden, "You may not publish this", "Ask whoever issues your tokens for the rights.", ""},
+	keysAway:       {"keys", http.StatusServiceUnavailable, "Tokens cannot be checked at the moment", "Wait for the time in Retry-After.", "upstream"},
+	bodyTooLarge:   {"body-too-large", http.StatusRequestEntityTooLarge, "The body is too large", "Send less at once.", ""},
 	bodyUnreadable: {"body-unreadable", http.StatusBadRequest, "The body could not be read",
 		"Check Content-Length and the transfer coding.", ""},
 	bodyTimeout: {"body-timeout", http.StatusRequestTimeout, "The body did not arrive in time", "Send it again, faster.", ""},
@@ -155,6 +173,7 @@ func (s *Server) refuse(c *call, r *refusal) {
 	h.Del("X-Accel-Buffering")                 // of a stream that came to nothing
 	h.Set("Cache-Control", "no-store")         // RFC 9111, section 5.2.2.5: a 404 may be cached otherwise
 	h.Set("X-Content-Type-Options", "nosniff") // Fetch Standard, section 3.6
+	h.Set("Referrer-Policy", "no-referrer")    // Referrer Policy, section 3.1: a URL may hold what is nobody else's business
 	if c.r.ContentLength != 0 || p.cause != "" {
 		c.closeAfter() // a body nobody reads; a client that is to stay away for a while
 	}
@@ -167,6 +186,9 @@ func (s *Server) refuse(c *call, r *refusal) {
 			after = s.overloadRetry()
 		}
 		h.Set("Retry-After", strconv.Itoa(max(1, ceilSeconds(after)))) // RFC 9110, section 10.2.3
+	}
+	if challenge := r.challenge(); challenge != "" {
+		h.Set("WWW-Authenticate", challenge) // RFC 9110, section 11.6.1
 	}
 	if r.allow != "" {
 		h.Set("Allow", r.allow) // RFC 9110, section 15.5.6
@@ -184,7 +206,7 @@ func (s *Server) logRefusal(c *call, r *refusal) {
 	switch r.kind {
 	case internal:
 		log = s.log.Error
-	case descriptors, sourceRefused:
+	case descriptors, sourceRefused, keysAway:
 		s.nowAndThen.Do(func() { log = s.log.Warn })
 	}
 	log("request refused", "request", s.requestID(c.number), "route", c.routeName(), "reason", problems[r.kind].slug,

@@ -26,7 +26,7 @@ func TestProtocolPage_ListsWhatClientsCanSee(t *testing.T) {
 			t.Errorf("the cause %q is missing", p.Cause)
 		}
 	}
-	notYet := map[delivery.Reason]bool{delivery.TokenExpired: true, delivery.Revoked: true, delivery.Kicked: true,
+	notYet := map[delivery.Reason]bool{delivery.Revoked: true, delivery.Kicked: true,
 		delivery.RouteRemoved: true, delivery.RouteChanged: true, delivery.Rate: true}
 	for _, r := range delivery.Reasons() {
 		if listed := strings.Contains(text, "`"+r.String()+"`"); !listed && !notYet[r] {
@@ -38,7 +38,7 @@ func TestProtocolPage_ListsWhatClientsCanSee(t *testing.T) {
 			t.Errorf("the gap reason %q is missing", r)
 		}
 	}
-	for _, event := range []string{"$ready", "$snapshot", "$live", "$gap", "$end", "put", "delete", "purge", "expire"} {
+	for _, event := range []string{"$ready", "$snapshot", "$live", "$gap", "$expiring", "$end", "put", "delete", "purge", "expire"} {
 		if !strings.Contains(text, "| `"+event+"` | ") {
 			t.Errorf("the event %q is missing", event)
 		}

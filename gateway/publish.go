@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"headgate/internal/flow"
 )
 
-// publishBodyTimeout bounds how long a publish may take to send its body.
-const publishBodyTimeout = 30 * time.Second
+// bodyWait bounds how long a request may take to send its body.
+var bodyWait = 30 * time.Second // a variable for tests
 
 // crossSite tells requests that other sites make through a visitor's browser (Fetch Metadata, section 2.1; RFC 6454, section 7).
 var crossSite = http.NewCrossOriginProtection()
@@ -24,15 +26,21 @@ func (s *Server) publish(c *call) error {
 	if refused, ok := s.limiter.Publish(c.addr); !ok {
 		return overLimit(refused)
 	}
-
-	// Who is asking, and whether they may publish here, is decided here; until there is identity, by the route alone.
-
+	id, err := s.identify(c)
+	if err != nil {
+		return err
+	}
 	if err := c.route.checkParams(c.r); err != nil {
 		return err
 	}
-	subj, err := c.route.expand(c.route.publish.template, c.r)
+	subj, err := c.route.expand(c.route.publish.template, c.r, id)
 	if err != nil {
 		return err
+	}
+	if id != nil {
+		if err := id.MayPublish(subj); err != nil {
+			return forbidden(id, notPublishable, "", err)
+		}
 	}
 	body, err := c.readBody(c.route.publish.maxBytes)
 	if err != nil {
@@ -71,13 +79,11 @@ func (c *call) readBody(most int64) ([]byte, error) {
 	if c.r.ContentLength > most {
 		return nil, tooLarge
 	}
-	rc := http.NewResponseController(c.w)
-	_ = rc.SetReadDeadline(time.Now().Add(publishBodyTimeout)) // transports without deadlines are tests
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, most))
-	_ = rc.SetReadDeadline(time.Time{})
 	var over *http.MaxBytesError
 	switch {
 	case err == nil:
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // there is nothing more to wait for
 		return body, nil
 	case errors.As(err, &over):
 		return nil, tooLarge
@@ -108,6 +114,9 @@ func publishFailed(c *call, err error) error {
 	if c.r.Context().Err() != nil {
 		c.outcome, c.answered = "client-gone", true
 		return nil
+	}
+	if errors.Is(err, flow.ErrTooLarge) {
+		return &refusal{kind: bodyTooLarge, detail: "The NATS server takes no message of that size.", cause: err}
 	}
 	return openFailed(err)
 }

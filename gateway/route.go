@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
 
+	"headgate/auth"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
 	"headgate/internal/flow"
@@ -34,6 +35,11 @@ type route struct {
 	overload string // auto, status, retry
 	publish  *publisher
 	cors     *cors.Cors // nil: no other origin may read
+
+	identified  bool // callers have identities
+	required    bool // and must show one
+	credentials bool // pages of other origins may send cookies
+	require     []auth.Rule
 
 	open   prometheus.Gauge   // streams
 	opened prometheus.Counter // the outcome that counts most
@@ -81,6 +87,7 @@ func compileRoute(cr config.Route, cfg config.Config) (*route, error) {
 		name: cr.Name, line: cr.Line, path: joinPath(cfg.HTTP.BasePath, cr.Path), resume: cr.Resume.Enabled,
 		overload: cr.OnOverload, unsafe: cr.UnsafeFirstToken,
 	}
+	rt.compileAuth(cr, cfg)
 	if len(cr.Sources) == 0 && cr.Publish == nil {
 		return fail("has neither a source nor a publish subject")
 	}
@@ -190,9 +197,15 @@ func (rt *route) parseKey(text string) (subject.Template, error) {
 	return t, rt.known(t, "key")
 }
 
-// known makes sure that every placeholder has a value in the path.
+// known makes sure that every placeholder has a value in the path, or in the claims where callers have some.
 func (rt *route) known(t subject.Template, what string) error {
 	for _, name := range t.Placeholders() {
+		if strings.HasPrefix(name, claimsPrefix) {
+			if !rt.identified {
+				return fmt.Errorf("%s %q: without AUTH_MODE=jwt nobody has claims", what, t)
+			}
+			continue
+		}
 		if !hasPathParameter(rt.path, name) {
 			return fmt.Errorf("%s %q: the path %s has no parameter {%s}", what, t, rt.path, name)
 		}
@@ -247,10 +260,15 @@ func routePolicy(cr config.Route, c config.SSE) *delivery.Policy {
 	}
 	if p.DropOldest {
 		for _, src := range cr.Sources {
-			p.SlowGaps = append(p.SlowGaps, gap.Shared(gap.Slow, src.Name))
+			p.SlowGaps = append(p.SlowGaps, slowGap(src.Name, len(cr.Sources)))
 		}
 	}
 	return p
+}
+
+// slowGap is what a client is told that has jumped over events. Of several sources nobody knows which had some among them.
+func slowGap(source string, sources int) *sse.Frame {
+	return gap.Frame(gap.Hole{Reason: gap.Slow, Source: source, Unsure: sources > 1})
 }
 
 // joinPath puts the base path before a route's path.

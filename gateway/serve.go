@@ -34,7 +34,7 @@ func (s *Server) newHTTPServer() (*http.Server, error) {
 		Handler:           http.HandlerFunc(s.ServeHTTP),
 		Protocols:         protocols,
 		ReadHeaderTimeout: c.HeaderTimeout,
-		// No ReadTimeout: it would end streams that stay with their handler. Bodies have a deadline of their own.
+		// No ReadTimeout: it would end streams that stay with their handler. Requests with a body get a deadline of their own, see run.
 		WriteTimeout:   answerTimeout,
 		IdleTimeout:    c.IdleTimeout,
 		MaxHeaderBytes: int(c.MaxHeaderBytes),

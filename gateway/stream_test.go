@@ -34,7 +34,7 @@ func TestStream_HasTheHeadTheProtocolSays(t *testing.T) {
 	fields.Del("Date")
 	want := http.Header{
 		"Content-Type": {"text/event-stream"}, "Cache-Control": {"no-store, no-transform"}, "X-Accel-Buffering": {"no"},
-		"X-Content-Type-Options": {"nosniff"}, "Vary": {"Origin"}, "Connection": {"close"},
+		"X-Content-Type-Options": {"nosniff"}, "Referrer-Policy": {"no-referrer"}, "Vary": {"Origin"}, "Connection": {"close"},
 	}
 	for name := range want {
 		if !slices.Equal(fields[name], want[name]) {

@@ -15,8 +15,12 @@ import (
 // kindLetters tell kinds of sources apart in a key.
 var kindLetters = [...]byte{flow.Core: 'c', flow.Stream: 's', flow.KV: 'k'}
 
-// specs fills in the route's sources for a request, and returns the key that equal streams share. The subjects own their memory.
-func (rt *route) specs(r *http.Request, q query, limit int) ([]flow.Spec, string, error) {
+// claimsPrefix begins the names of placeholders that stand for claims.
+const claimsPrefix = "claims."
+
+// specs fills in the route's sources for a request, and returns the key that equal streams share: what claims have to do with a stream
+// is in its subjects. The subjects own their memory. id is nil where callers have no identity.
+func (rt *route) specs(r *http.Request, id *auth.Identity, q query, limit int) ([]flow.Spec, string, error) {
 	if err := rt.checkParams(r); err != nil {
 		return nil, "", err
 	}
@@ -24,8 +28,11 @@ func (rt *route) specs(r *http.Request, q query, limit int) ([]flow.Spec, string
 	key := strings.Builder{}
 	key.WriteString(rt.name)
 	for i, src := range rt.sources {
-		subjects, err := rt.subjects(src, r, q, limit)
+		subjects, err := rt.subjects(src, r, id, q, limit)
 		if err != nil {
+			return nil, "", err
+		}
+		if err := readable(src, subjects, id); err != nil {
 			return nil, "", err
 		}
 		specs[i] = src.spec
@@ -41,11 +48,35 @@ func (rt *route) specs(r *http.Request, q query, limit int) ([]flow.Spec, string
 	return specs, key.String(), nil
 }
 
-func (rt *route) subjects(src source, r *http.Request, q query, limit int) ([]string, error) {
+// readable holds the subjects against the identity's own permissions, which never go beyond the route's. What a route makes itself is
+// its operator's word, so an identity without a list may have it; what a client names must be in the list.
+func readable(src source, subjects []string, id *auth.Identity) error {
+	if id == nil {
+		return nil
+	}
+	for _, s := range subjects {
+		whole := s
+		if src.spec.Kind == flow.KV {
+			whole = "$KV." + src.spec.Stream + "." + s // ADR-8 of nats-architecture-and-design
+		}
+		err := id.MayRead(whole, src.clientNamed())
+		if err == nil {
+			continue
+		}
+		detail := "What this route reads is not within your permissions."
+		if src.clientNamed() {
+			detail = fmt.Sprintf("%q is not within your permissions.", s)
+		}
+		return forbidden(id, notReadable, detail, err)
+	}
+	return nil
+}
+
+func (rt *route) subjects(src source, r *http.Request, id *auth.Identity, q query, limit int) ([]string, error) {
 	if src.clientNamed() {
 		return rt.named(src.allow, q, limit)
 	}
-	s, err := rt.expand(src.template, r)
+	s, err := rt.expand(src.template, r, id)
 	if err != nil {
 		return nil, err
 	}
@@ -62,16 +93,24 @@ func (rt *route) checkParams(r *http.Request) error {
 	return nil
 }
 
-// expand puts the path's values into a template. The values come decoded from the mux, so %2E%2E is two dots here, and refused.
-func (rt *route) expand(t subject.Template, r *http.Request) (string, error) {
+// expand puts the values of the path and of claims into a template. Those of the path come decoded from the mux, so %2E%2E is two dots
+// here, and refused.
+func (rt *route) expand(t subject.Template, r *http.Request, id *auth.Identity) (string, error) {
 	s, err := t.Expand(func(name string) (string, bool) {
-		v := r.PathValue(name)
-		return v, true
+		if claim, ok := strings.CutPrefix(name, claimsPrefix); ok {
+			if id == nil {
+				return "", false
+			}
+			return id.Claim(claim)
+		}
+		return r.PathValue(name), true
 	})
 	var value *subject.PlaceholderError
 	switch {
 	case err == nil:
 		return strings.Clone(s), nil
+	case errors.As(err, &value) && strings.HasPrefix(value.Name, claimsPrefix):
+		return "", &refusal{kind: claimsForbidden, detail: value.Error() + ".", cause: err}
 	case errors.As(err, &value):
 		return "", &refusal{kind: parameterInvalid, detail: value.Error() + "."}
 	case errors.Is(err, subject.ErrInternal):

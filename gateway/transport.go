@@ -167,6 +167,11 @@ type plainKey struct{}
 
 // connContext notes whether a connection can be handed over, for its requests.
 func connContext(ctx context.Context, conn net.Conn) context.Context {
+	raw := conn
+	if secured, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		raw = secured.NetConn() // of a tls.Conn
+	}
+	delivery.Tune(raw)
 	if !delivery.CanHandover(conn) {
 		return ctx
 	}

@@ -1,9 +1,11 @@
 // The page: form, stream, counters and table brought together.
 import { $, copy, make } from './dom.js';
+import { Continuity } from './continuity.js';
 import { Form } from './form.js';
 import { Log } from './log.js';
 import { Meter } from './meter.js';
 import { describe } from './notices.js';
+import { Phases } from './phases.js';
 import { setUpPublish } from './publish.js';
 import * as snippets from './snippets.js';
 import { Stream } from './stream.js';
@@ -12,8 +14,13 @@ const TYPES = 12; // event types in the EventSource snippet
 
 const info = await (await fetch('routes.json')).json();
 const meter = new Meter();
+const phases = new Phases();
+const continuity = new Continuity();
 const log = new Log(() => {
   meter.show();
+  const { text, kind } = continuity.says();
+  $('continuity').textContent = text;
+  $('continuity').className = kind;
   $('last').textContent = stream && stream.lastId ? stream.lastId : 'none';
 });
 const types = new Set();
@@ -45,14 +52,22 @@ function show(name, detail) {
     countdown = setInterval(tick, 250);
     note('waiting', why);
   }
-  if (name === 'cut') note('cut', 'Connection cut by you');
+  if (name === 'cut') {
+    note('cut', `Connection cut by you${stream.lastId ? `, after ${stream.lastId}` : ''}`);
+    if (form.route.ids) form.position(stream.lastId);
+  }
+  if (name === 'open') form.forget();
   if (name === 'ended') note('ended', detail.why);
   if (name === 'connecting') {
     $('problem').hidden = true;
+    phases.connect();
     if (stream.attempt > 1) meter.reconnects++;
   }
   buttons();
 }
+
+// again says whether the second button connects rather than cuts.
+const again = () => ['waiting', 'cut', 'ended'].includes(state);
 
 const running = () => ['connecting', 'open', 'waiting', 'cut'].includes(state);
 
@@ -60,8 +75,8 @@ function buttons() {
   const other = running() && form.request().url !== stream.url;
   $('connect').textContent = other ? 'Switch' : running() ? 'Disconnect' : 'Connect';
   $('connect').classList.toggle('primary', other || !running());
-  $('cut').textContent = state === 'waiting' || state === 'cut' ? 'Reconnect' : 'Cut';
-  $('cut').setAttribute('aria-disabled', String(!running()));
+  $('cut').textContent = again() ? 'Reconnect' : 'Cut';
+  $('cut').setAttribute('aria-disabled', String(!running() && !again()));
 }
 
 function note(type, text, data = '') {
@@ -70,7 +85,9 @@ function note(type, text, data = '') {
 
 function block(b) {
   const at = Date.now();
-  const seen = describe(b);
+  const phase = phases.take(b);
+  const seen = describe(b, phases.last);
+  judge(b, seen.kind, phase);
   if (b.dispatch) meter.event(b.size);
   else meter.quiet(b.size, seen.type === 'heartbeat' ? at : 0);
   if (seen.kind === 'gap') {
@@ -81,13 +98,23 @@ function block(b) {
     types.add(b.type);
     snippet();
   }
-  log.add({ at, type: b.type, id: b.hasId ? b.id : '', data: b.data, ...seen });
+  log.add({ at, type: b.type, id: b.hasId ? b.id : '', data: b.data, phase, ...seen });
+}
+
+// judge counts what the phases are made of, and follows the stream for holes. A state stands for itself, and so does what is behind a gap.
+function judge(b, kind, phase) {
+  if (kind === 'gap') continuity.gap();
+  if (b.type === '$snapshot') continuity.begin();
+  if (kind !== 'event') return;
+  if (phase === 'state') meter.state++;
+  else continuity.event(b);
+  if (phase === 'replayed') meter.replayed++;
 }
 
 function head(response) {
   const lines = [...response.headers].map(([name, value]) => `${name}: ${value}`);
   const from = stream.lastId ? `, after ${stream.lastId}` : '';
-  const { pathname, search } = new URL(stream.url);
+  const { pathname, search } = new URL(stream.target);
   note('connected', `${response.status} ${response.headers.get('Content-Type')} from ${pathname}${search}${from}`, lines.join('\n'));
 }
 
@@ -113,10 +140,20 @@ function connect() {
   if (stream) stream.stop();
   const request = form.request();
   meter.reset();
+  continuity.reset();
   types.clear();
-  $('state-url').textContent = request.url;
-  stream = new Stream(request.url, request.lastId, { state: show, block, head, problem });
+  stream = new Stream(request.url, request, { state: show, block, head, problem });
+  $('state-url').textContent = stream.target;
   form.save(true);
+  stream.open();
+}
+
+// reconnect goes on behind the last id, or where the box says.
+function reconnect() {
+  if (state === 'cut' && form.lastId !== stream.lastId && form.request().url === stream.url) {
+    stream.moveTo(form.lastId);
+    continuity.begin();
+  }
   stream.open();
 }
 
@@ -176,13 +213,13 @@ function setUp() {
     event.preventDefault();
     if (running() && form.request().url === stream.url) {
       stream.close();
+      form.forget();
       form.save(false);
     } else connect();
   });
   $('cut').addEventListener('click', () => {
-    if (!running()) return;
-    if (state === 'waiting' || state === 'cut') stream.open();
-    else stream.cut();
+    if (again()) reconnect();
+    else if (running()) stream.cut();
   });
   if (form.load()) connect();
 }

@@ -71,8 +71,11 @@ export class Form {
       $('allow').replaceChildren(...route.allow.map((pattern) => this.allowed(pattern)));
       $('subjects').value = route.allow[0];
     }
-    $('resume').hidden = !route.ids;
-    $('last-id').value = '';
+    $('resume').hidden = !route.ids && !route.since;
+    $('last-id-field').hidden = !route.ids;
+    $('since-field').hidden = !route.since;
+    $('since').value = '';
+    this.position('');
     this.changed();
   }
 
@@ -90,7 +93,23 @@ export class Form {
     return $('subjects').value.split(/[\s,]+/).filter((subject) => subject !== '');
   }
 
-  // request is what the form says now: {url, lastId, subjects, types}.
+  // position shows where a stream got to, for the next request to begin there, or elsewhere when it is changed.
+  position(id) {
+    $('last-id').value = id;
+    this.filled = id;
+    if (id !== '') $('resume').open = true;
+  }
+
+  // forget takes back what position has shown, unless it has been changed since.
+  forget() {
+    if (this.filled !== '' && $('last-id').value === this.filled) this.position('');
+  }
+
+  get lastId() {
+    return this.route.ids ? $('last-id').value.trim() : '';
+  }
+
+  // request is what the form says now: {url, lastId, since, subjects, types}.
   request() {
     const { route } = this;
     const values = this.params.values();
@@ -99,7 +118,7 @@ export class Form {
     for (const subject of named) url.searchParams.append('subject', subject);
     const subjects = route.allow ? named : (route.subjects || []).map((template) => fill(template, values));
     const types = route.event ? [route.event] : [];
-    return { url: url.href, lastId: route.ids ? $('last-id').value.trim() : '', subjects, types };
+    return { url: url.href, lastId: this.lastId, since: route.since ? $('since').value.trim() : '', subjects, types };
   }
 
   // problem says what is missing for a request, or ''.
@@ -122,6 +141,9 @@ export class Form {
     const state = new URLSearchParams({ route: this.route.name });
     for (const [name, value] of Object.entries(this.params.values())) state.append(`p.${name}`, value);
     if (this.route.allow) for (const subject of this.subjects()) state.append('subject', subject);
+    const { lastId, since } = this.request();
+    if (lastId !== '' && lastId !== this.filled) state.append('id', lastId);
+    if (since !== '') state.append('since', since);
     if (connected) state.append('connect', '1');
     history.replaceState(null, '', `#${state}`);
   }
@@ -135,6 +157,9 @@ export class Form {
     for (const [name, value] of state) if (name.startsWith('p.')) values[name.slice(2)] = value;
     this.pick(values);
     if (this.route.allow && state.has('subject')) $('subjects').value = state.getAll('subject').join('\n');
+    if (this.route.ids) $('last-id').value = state.get('id') || '';
+    if (this.route.since) $('since').value = state.get('since') || '';
+    $('resume').open = state.has('id') || state.has('since');
     this.changed();
     return state.get('connect') === '1';
   }

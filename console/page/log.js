@@ -28,7 +28,7 @@ export class Log {
     $('more').addEventListener('click', () => this.follow());
   }
 
-  // add takes {at, kind, type, id, data, note}: note replaces the data in the row, not in the detail.
+  // add takes {at, kind, type, id, data, note, phase}: note replaces the data in the row, not in the detail.
   add(entry) {
     this.entries.push(entry);
     this.fresh++;
@@ -86,16 +86,19 @@ export class Log {
   wanted(entry) {
     if (entry.kind === 'beat' && !$('show-beats').checked) return false;
     const text = $('filter').value.toLowerCase();
-    return text === '' || entry.type.toLowerCase().includes(text) || entry.data.toLowerCase().includes(text);
+    return text === '' || (entry.phase || '').includes(text) || entry.type.toLowerCase().includes(text) || entry.data.toLowerCase().includes(text);
   }
 
   row(entry) {
     const text = entry.note || brief(entry.data);
-    const row = make('div', { class: `row ${entry.kind}`, role: 'row', tabindex: '-1', 'aria-expanded': 'false' },
+    const data = make('span', { class: 'data', role: 'gridcell' });
+    if (entry.phase) data.append(make('b', { class: 'phase', text: entry.phase }), ' ');
+    data.append(text.slice(0, SHOWN).replace(/\s*\n\s*/g, ' ⏎ '));
+    const row = make('div', { class: `row ${entry.kind}${entry.phase ? ` of-${entry.phase}` : ''}`, role: 'row', tabindex: '-1', 'aria-expanded': 'false' },
       make('span', { class: 'time', role: 'gridcell', text: time(entry.at) }),
       make('span', { class: 'id', role: 'gridcell', text: entry.id, title: entry.id || undefined }),
       make('span', { class: 'event', role: 'gridcell' }, make('b', { class: `chip ${hue(entry)}`, text: entry.type })),
-      make('span', { class: 'data', role: 'gridcell', text: text.slice(0, SHOWN).replace(/\s*\n\s*/g, ' ⏎ ') }));
+      data);
     row.entry = entry;
     return row;
   }
@@ -176,13 +179,13 @@ function hue(entry) {
   return `hue${sum % 6}`;
 }
 
-// brief puts what differs first: of an envelope, the subject and the data.
+// brief puts what differs first: of an envelope, the subject or key and the data.
 function brief(data) {
-  if (!data.startsWith('{"subject":')) return data;
+  if (!data.startsWith('{"subject":') && !data.startsWith('{"key":')) return data;
   const envelope = parseJSON(data);
   if (!envelope || envelope.data === undefined) return data;
   const inner = typeof envelope.data === 'string' ? envelope.data : JSON.stringify(envelope.data);
-  return `${envelope.subject}  ${inner}`;
+  return `${envelope.subject ?? envelope.key}  ${inner}`;
 }
 
 function detail(entry) {

@@ -12,6 +12,7 @@ export class Meter {
   }
 
   reset() {
+    this.replayed = this.state = 0;
     this.events = this.bytes = this.gaps = this.beats = this.reconnects = 0;
     this.beatAt = 0;
     this.inSecond = 0;
@@ -51,6 +52,8 @@ export class Meter {
     $('n-gaps').textContent = count(this.gaps);
     $('n-gaps').classList.toggle('warn', this.gaps > 0);
     $('n-reconnects').textContent = count(this.reconnects);
+    $('n-replayed').textContent = count(this.replayed);
+    $('n-state').textContent = count(this.state);
     this.showBeats();
   }
 

@@ -1,4 +1,5 @@
 // The stream of the form as something to paste elsewhere.
+import { positioned } from './stream.js';
 
 // quote makes one word of a POSIX shell.
 export function quote(text) {
@@ -7,9 +8,12 @@ export function quote(text) {
 
 const string = (text) => JSON.stringify(text);
 
+// since is the address for clients that send an id as a header field.
+const since = (request) => positioned(request.url, request.lastId ? {} : request);
+
 export function curl(request) {
   const id = request.lastId ? ` -H ${quote(`Last-Event-ID: ${request.lastId}`)}` : '';
-  return `curl -N${id} ${quote(request.url)}`;
+  return `curl -N${id} ${quote(since(request))}`;
 }
 
 export function curlPublish(url, body, kind) {
@@ -17,11 +21,9 @@ export function curlPublish(url, body, kind) {
 }
 
 export function eventSource(request) {
-  const url = new URL(request.url);
-  // A browser gives the id itself when it reconnects; only the first position is ours to say.
-  if (request.lastId) url.searchParams.set('last-event-id', request.lastId);
   const lines = [
-    `const source = new EventSource(${string(url.href)});`,
+    // A browser gives the id itself when it reconnects; only the first position is ours to say.
+    `const source = new EventSource(${string(positioned(request.url, request))});`,
     '',
     "source.onopen = () => console.log('connected');",
     "source.onerror = () => console.log(source.readyState === EventSource.CLOSED ? 'refused' : 'reconnecting');",
@@ -38,7 +40,7 @@ export function eventSource(request) {
 export function viaFetch(request) {
   const headers = [`Accept: 'text/event-stream'`];
   if (request.lastId) headers.push(`'Last-Event-ID': ${string(request.lastId)}`);
-  return `const response = await fetch(${string(request.url)}, {
+  return `const response = await fetch(${string(since(request))}, {
   headers: { ${headers.join(', ')} },
 });
 if (response.status !== 200) throw new Error((await response.json()).detail);

@@ -7,9 +7,11 @@ const DEFAULT_RETRY = 3000; // milliseconds until the stream says otherwise
 // Stream reports to handlers: state(name, detail), block(block), head(response), problem(problem).
 // States: idle, connecting, open, waiting (detail.until), cut, ended, refused.
 export class Stream {
-  constructor(url, lastId, handlers) {
+  // first is what the first request says besides: {lastId, since}. A page cannot set header fields there, so it goes into the address.
+  constructor(url, first, handlers) {
     this.url = url;
-    this.lastId = lastId;
+    this.target = positioned(url, first);
+    this.lastId = ''; // what the stream has said
     this.handlers = handlers;
     this.retry = DEFAULT_RETRY;
     this.attempt = 0;
@@ -29,7 +31,7 @@ export class Stream {
     try {
       const headers = { Accept: 'text/event-stream' };
       if (this.lastId !== '') headers['Last-Event-ID'] = this.lastId;
-      const response = await fetch(this.url, { headers, cache: 'no-store', signal: abort.signal });
+      const response = await fetch(this.target, { headers, cache: 'no-store', signal: abort.signal });
       if (await this.accepted(response)) {
         this.handlers.head(response);
         this.handlers.state('open', {});
@@ -73,6 +75,12 @@ export class Stream {
     this.handlers.block(block);
   }
 
+  // moveTo makes the next request begin elsewhere: behind an id, or with '' as if there had been none.
+  moveTo(lastId) {
+    this.target = this.url;
+    this.lastId = lastId;
+  }
+
   // ended decides what follows a connection that is gone.
   ended(why) {
     this.abort = null;
@@ -101,6 +109,14 @@ export class Stream {
     if (this.abort) this.abort.abort();
     this.abort = null;
   }
+}
+
+// positioned is the address of a first request that begins at an id or a time.
+export function positioned(url, { lastId = '', since = '' }) {
+  const at = new URL(url);
+  if (lastId !== '') at.searchParams.set('last-event-id', lastId);
+  else if (since !== '') at.searchParams.set('since', since);
+  return at.href;
 }
 
 export function parseJSON(text) {

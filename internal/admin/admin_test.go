@@ -112,6 +112,38 @@ func TestReadyzFollowsNATSAndToleratesAnOutageForTheGrace(t *testing.T) {
 	}
 }
 
+func TestReadyzWaitsForStreamsToBeReadIntoMemoryButNotForEver(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	filled := false
+	h := handler(admin.Options{Checks: []admin.Check{admin.Prefilled(func() (bool, string) {
+		if filled {
+			return true, "2 streams and buckets"
+		}
+		return false, "still reading ORDERS"
+	}, 30*time.Second, func() time.Time { return now })}})
+	expect := func(when string, ready bool, detail ...string) {
+		t.Helper()
+		code, a := readyz(t, h)
+		if a.Ready != ready || (code == http.StatusOK) != ready {
+			t.Errorf("%s: %d %+v", when, code, a)
+		}
+		for _, d := range detail {
+			if !strings.Contains(a.Checks[0].Detail, d) {
+				t.Errorf("%s: %q is missing in %q", when, d, a.Checks[0].Detail)
+			}
+		}
+	}
+	expect("at the start", false, "still reading ORDERS")
+	now = now.Add(30 * time.Second)
+	expect("at the limit", false, "still reading ORDERS")
+	now = now.Add(time.Second)
+	expect("beyond the limit", true, "still reading ORDERS", "JETSTREAM_PREFILL_TIMEOUT=30s")
+	filled = true
+	expect("filled", true, "2 streams and buckets")
+	filled = false // a stream has been made anew: nobody is kept out for that
+	expect("later", true)
+}
+
 func TestMetricsShowTheGivenRegistryOnly(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_test_total", Help: "test"})

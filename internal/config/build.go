@@ -11,6 +11,7 @@ import (
 type builder struct {
 	c        *Config
 	d        *decoder
+	read     reader
 	defaults sharedYAML
 	built    []builtRoute
 }
@@ -34,6 +35,7 @@ func (b *builder) file(name string, text []byte, r *report) []Route {
 		b.d.fail(f.Version.at, Problem{Message: fmt.Sprintf("version %d of the format is not known", f.Version.v), Expected: "version: 1"})
 	}
 	b.defaults = f.Defaults
+	b.identity(&f)
 	b.checkDefaults()
 	if len(f.Routes) == 0 && len(r.problems) == before {
 		b.d.fail(pos{1, 1}, Problem{Message: "there are no routes in the file", Example: smallestExample})
@@ -56,6 +58,7 @@ func (b *builder) route(y *val[routeYAML]) builtRoute {
 	b.shared(&route, &b.defaults)
 	b.shared(&route, &y.v.sharedYAML)
 	route.AuthRequiredSaid = y.v.Auth.Required.said()
+	b.require(&route, &y.v)
 	route.Name, route.Path = y.v.Name.v, y.v.Path.v
 	route.UnsafeFirstToken = y.v.UnsafeFirstToken.v
 	route.Event = y.v.Event.Type.v

@@ -65,9 +65,10 @@ const eventTypeForm = "1 to 64 bytes without control characters; not open, not e
 func checkAuth(c *Config, r *report) {
 	if c.Auth.Mode == "" {
 		r.fail(Problem{Variable: "AUTH_MODE", Message: "must be said: headgate does not guess who may read",
-			Expected: "none (everybody who reaches headgate may use every route)", Example: "AUTH_MODE=none",
+			Expected: "none (everybody who reaches headgate may use every route) or jwt (callers show signed tokens)", Example: "AUTH_MODE=none",
 			Hint: "headgate -dev needs no AUTH_MODE"})
 	}
+	checkTokenSources(c, r)
 }
 
 // checkLimits settles -1: a limit per address is only fair when addresses are those of clients and not of one proxy.

@@ -27,6 +27,7 @@ func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment
 	b.checkParams(route, y1, segments)
 	b.checkEvent(y1, templates)
 	b.checkAuth(route, y1)
+	b.checkRequire(route, y1, segments, used)
 	b.checkShared(route, &y1.sharedYAML)
 	b.checkSnapshot(route, y1)
 	b.checkResume(route, y1)
@@ -68,9 +69,14 @@ func (b *builder) placeholders(t subject.Template, at pos, what string, route *R
 	for _, name := range t.Placeholders() {
 		used[name] = true
 		switch {
-		case strings.HasPrefix(name, "claims."):
-			b.d.fail(at, Problem{Message: what + ": " + notYet("the placeholder {"+name+"}")})
+		case strings.HasPrefix(name, "claims.") && b.nobodyKnown():
+			b.d.fail(at, Problem{Message: what + ": {" + name + "}, but with AUTH_MODE=none nobody has claims", Hint: "say AUTH_MODE=jwt"})
 			ok = false
+		case strings.HasPrefix(name, "claims.") && !route.AuthRequired:
+			b.d.fail(at, Problem{Message: what + ": {" + name + "}, but with auth.required: false callers may have no claims",
+				Hint: "drop auth: {required: false}"})
+			ok = false
+		case strings.HasPrefix(name, "claims."):
 		case segments != nil && !hasParam(segments, name):
 			b.d.fail(at, Problem{Message: fmt.Sprintf("%s: {%s} is not a placeholder of the path %s", what, name, route.Path),
 				Hint: nearestHint(name, paramNames(segments))})

@@ -8,6 +8,7 @@ func (b *builder) checkDefaults() {
 	if at := b.defaults.Auth.Required.at; at.line > 0 && route.AuthRequired && b.nobodyKnown() {
 		b.d.fail(at, needsIdentity)
 	}
+	b.checkDefaultRequire()
 }
 
 // checkShared checks what y says of the fields that routes and defaults have in common, where it depends on more than one of

@@ -42,7 +42,7 @@ func TestStateSources_EachMistakeHasItsMessageHintAndPlace(t *testing.T) {
 		{"empty token of a key", one("path: /a", `source: {type: kv, bucket: B, key: "a..b"}`), `key "a..b": token 2 is empty`, "", "5:40"},
 		{"part of a token of a key", one("path: /a/{x}", `source: {type: kv, bucket: B, key: "a{x}.b"}`), "not a placeholder", "", "5:40"},
 		{"unknown placeholder of a key", one("path: /a/{env}", `source: {type: kv, bucket: B, key: "{enf}.>"}`), "{enf} is not a placeholder of the path", "did you mean env?", "5:40"},
-		{"claim in a key", one("path: /a", `source: {type: kv, bucket: B, key: "{claims.sub}.>"}`), "{claims.sub} is not supported yet", "", "5:40"},
+		{"claim in a key", one("path: /a", `source: {type: kv, bucket: B, key: "{claims.sub}.>"}`), "with AUTH_MODE=none nobody has claims", "say AUTH_MODE=jwt", "5:40"},
 		{"token beyond a key", one("path: /a", `source: {type: kv, bucket: B, key: "a.*"}`, `event: {type: "{subject[2]}"}`), "there is no token 2 in a.*", "", "6:19"},
 		{"one stream twice", one("path: /a", "sources: [{name: x, type: stream, stream: S, subject: a}, {name: y, type: stream, stream: S, subject: b}]"),
 			"x and y are sources of the same stream, S", "one source with a wildcard", "5:63"},

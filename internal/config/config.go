@@ -104,7 +104,7 @@ type SSE struct {
 	OverloadRetry  Duration `env:"OVERLOAD_RETRY" doc:"reconnection time told to clients that are turned away" min:"1000000"`
 	OverloadJitter Duration `env:"OVERLOAD_JITTER" doc:"random part on top, per client"`
 	WriteTimeout   Duration `env:"WRITE_TIMEOUT" doc:"a blocked client that takes nothing for so long is ended" min:"100000000"`
-	BufferBytes    Bytes    `env:"BUFFER_BYTES" doc:"how far a client may fall behind" min:"4096"`
+	BufferBytes    Bytes    `env:"BUFFER_BYTES" doc:"how much memory a client may hold that falls behind: its events, and about 200 bytes for each round of them" min:"4096"`
 	BufferEvents   int      `env:"BUFFER_EVENTS" doc:"the same in events; 0 = no bound" min:"0"`
 	BufferAge      Duration `env:"BUFFER_AGE" doc:"the same in time; 0 = no bound"`
 	SlowConsumer   string   `env:"SLOW_CONSUMER" doc:"what happens at those bounds: end the stream (a reconnect resumes it), or jump to the present with a $gap" oneof:"disconnect,drop_oldest"`
@@ -115,9 +115,26 @@ type SSE struct {
 	Shards         int      `env:"SHARDS" doc:"delivery loops; 0 = one per CPU" min:"0" max:"1024"`
 }
 
-// Auth is who may read.
+// Auth is who may read. The variables from ISSUER to TYPE are one issuer; several stand in the routes file.
 type Auth struct {
-	Mode string `env:"MODE" doc:"must be said, except with -dev. none = everybody may use every route" oneof:"none" later:"jwt"`
+	Mode             string   `env:"MODE" doc:"must be said, except with -dev. none = everybody may use every route; jwt = callers show signed tokens" oneof:"none,jwt"`
+	Issuer           string   `env:"ISSUER" doc:"whose tokens are accepted: their iss claim, exactly; several issuers stand in the routes file, auth.issuers" example:"https://issuer.example"`
+	Audience         []string `env:"AUDIENCE" doc:"what their aud claim must hold, one of these" example:"headgate"`
+	JWKSURL          string   `env:"JWKS_URL" doc:"where the issuer publishes its keys: https, or http on this machine" example:"https://issuer.example/.well-known/jwks.json"`
+	KeyFile          string   `env:"KEY_FILE" doc:"instead: its public keys, PEM, a JWK or a JWK set; read again when it changes" example:"/keys/issuer.pem"`
+	SecretFile       string   `env:"SECRET_FILE" doc:"instead: a secret shared with it, for HS algorithms; read again when it changes" example:"/keys/secret.txt" secret:"file"`
+	Algorithms       []string `env:"ALGORITHMS" doc:"accepted algorithms; empty = all with public keys, or with a secret HS256" example:"RS256,ES256"`
+	Type             string   `env:"TYPE" doc:"the typ header that tokens must have; empty = any" example:"at+jwt"`
+	PermissionsClaim string   `env:"PERMISSIONS_CLAIM" doc:"claim with the subjects a caller may use, shaped as in the JWT of a NATS user: sub and pub, with allow and deny; dots lead into objects"`
+	Leeway           Duration `env:"LEEWAY" doc:"how far clocks may differ: tokens are good, and streams go on, until exp + this" max:"3600000000000"`
+	ExpiryNotice     Duration `env:"EXPIRY_NOTICE" doc:"how long before that a stream says $expiring; 0 = never" max:"86400000000000"`
+	Cookie           string   `env:"COOKIE" doc:"name of a cookie that may hold the token, besides Authorization: Bearer; empty = none" example:"__Host-session"`
+	QueryParameter   string   `env:"QUERY_PARAMETER" doc:"name of a query parameter that may hold the token; proxies and browsers keep URLs in logs and histories; empty = none" example:"access_token"`
+
+	// Issuers are those of the routes file, or the one of the variables.
+	Issuers []Issuer `env:"-"`
+	// Anonymous is what callers without a token may use, on routes with auth.required: false.
+	Anonymous Grants `env:"-"`
 }
 
 // CORS is the default for routes that say nothing themselves.
@@ -175,18 +192,21 @@ func DefaultConfig() Config {
 			SlowConsumer: "disconnect", MaxEventBytes: 1 << 20, ResumeEvents: 64, ResumeAge: time.Minute},
 		Limit: Limit{ConnectionsPerIP: -1, ConnectRate: -1, ConnectBurst: 20, PublishBytes: 64 << 10, Topics: 100_000,
 			SubjectsPerStream: 32, Addresses: 100_000},
+		Auth:     Auth{PermissionsClaim: "nats", Leeway: 30 * time.Second, ExpiryNotice: 30 * time.Second},
 		Shutdown: Shutdown{Delay: 5 * time.Second, Drain: 30 * time.Second, Timeout: 40 * time.Second},
 		Log:      Log{Level: "info", Format: "auto"},
 	}
 }
 
-// devConfig is what -dev changes in DefaultConfig: loopback only, console on, nobody is asked who he is, nobody balances load.
+// devConfig is what -dev changes in DefaultConfig: loopback only, console on, nobody is asked who he is, nobody balances load, and no crowd
+// comes back when a stream that was missing has been made.
 func devConfig(c Config) Config {
 	c.Dev = true
 	c.HTTP.Addr, c.Admin.Addr = "127.0.0.1:8080", "127.0.0.1:9090"
 	c.Console = true
 	c.Auth.Mode = "none"
 	c.Shutdown.Delay = 0
+	c.SSE.OverloadRetry, c.SSE.OverloadJitter = time.Second, 0
 	return c
 }
 

@@ -54,7 +54,7 @@ func TestEnv_EachMistakeHasItsVariableAndMessage(t *testing.T) {
 		{"CORS_ALLOWED_ORIGINS=app.example", "CORS_ALLOWED_ORIGINS", "is not an origin"},
 		{"SHUTDOWN_TIMEOUT=1s", "SHUTDOWN_TIMEOUT", "shorter than SHUTDOWN_DRAIN"},
 		{"SHUTDOWN_DELAY=1m", "SHUTDOWN_TIMEOUT", "shorter than SHUTDOWN_DELAY=1m"},
-		{"AUTH_MODE=jwt", "AUTH_MODE", "jwt is not supported yet"},
+		{"AUTH_MODE=jwt", "AUTH_ISSUER", "somebody must issue the tokens"},
 		{"AUTH_MODE=nine", "AUTH_MODE", "no such value"},
 		{"LOG_FORMAT=jsonl", "LOG_FORMAT", "no such value"},
 		{"ROUTES_FILE=/nowhere.yaml", "ROUTES_FILE", "cannot be read"},

@@ -34,6 +34,9 @@ func fields() []field {
 		f := t.Field(i)
 		if prefix, ok := f.Tag.Lookup("envPrefix"); ok {
 			for j := range f.Type.NumField() {
+				if f.Type.Field(j).Tag.Get("env") == "-" {
+					continue
+				}
 				grouped = append(grouped, newField(f.Type.Field(j), prefix, f.Tag.Get("doc"), []int{i, j}))
 			}
 			continue

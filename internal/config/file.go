@@ -8,9 +8,10 @@ import (
 // routesFile is the routes file as it is written. The tags describe it once: for the decoder, for its hints, and for the
 // reference in docs/configuration.md. later marks what parses and refuses the start until a later version does it.
 type routesFile struct {
-	Version  val[int]         `yaml:"version" doc:"version of this format" required:"true" example:"1"`
-	Defaults sharedYAML       `yaml:"defaults" doc:"what routes get that do not say it themselves"`
-	Routes   []val[routeYAML] `yaml:"routes" doc:"the routes" required:"true" example:"[{name: …, path: …, source: …}]"`
+	Version  val[int]          `yaml:"version" doc:"version of this format" required:"true" example:"1"`
+	Auth     val[identityYAML] `yaml:"auth" doc:"who callers are, with AUTH_MODE=jwt"`
+	Defaults sharedYAML        `yaml:"defaults" doc:"what routes get that do not say it themselves"`
+	Routes   []val[routeYAML]  `yaml:"routes" doc:"the routes" required:"true" example:"[{name: …, path: …, source: …}]"`
 }
 
 // sharedYAML are the fields that a route has and defaults may set.
@@ -61,8 +62,48 @@ type publishYAML struct {
 }
 
 type authYAML struct {
-	Required val[bool] `yaml:"required" doc:"whether clients must say who they are; a route that publishes says false while there are no identities" def:"AUTH_MODE is not none"`
-	Require  any       `yaml:"require" doc:"what their claims must say" later:"auth.require"`
+	Required val[bool]                   `yaml:"required" doc:"whether clients must say who they are; a route that publishes says false while there are no identities" def:"AUTH_MODE is not none"`
+	Require  map[string]val[requireYAML] `yaml:"require" doc:"what their claims must say: all of it; a claim inside another is named with dots" example:"{tenant: \"{tenant}\", scope: {contains: \"orders:read\"}}"`
+}
+
+// requireYAML is what a route requires of one claim.
+type requireYAML struct {
+	Equals   val[string]   `yaml:"equals" doc:"the claim is this; written as claim: value too. One {placeholder} of the path may stand in it" example:"\"{tenant}\""`
+	Contains val[string]   `yaml:"contains" doc:"the claim is a list with this element, or a text with this word" example:"\"orders:read\""`
+	In       []val[string] `yaml:"in" doc:"the claim is one of these" example:"[admin, auditor]"`
+}
+
+// scalar reads tenant: "{tenant}", which is equals.
+func (y *requireYAML) scalar(_ *decoder, text string, at pos) bool {
+	y.Equals = val[string]{v: text, at: at}
+	return true
+}
+
+// identityYAML is who callers are.
+type identityYAML struct {
+	Issuers          []val[issuerYAML] `yaml:"issuers" doc:"whose tokens are accepted" def:"the one of AUTH_ISSUER" example:"[{issuer: \"https://issuer.example\", audience: [headgate], jwks_url: \"https://issuer.example/jwks.json\"}]"`
+	PermissionsClaim val[string]       `yaml:"permissions_claim" doc:"claim with the subjects a caller may use, shaped as in the JWT of a NATS user" def:"AUTH_PERMISSIONS_CLAIM" example:"nats"`
+	Anonymous        grantsYAML        `yaml:"anonymous" doc:"the same for callers without a token, on routes with auth.required: false" example:"{sub: {allow: [\"feed.>\"]}}"`
+}
+
+type issuerYAML struct {
+	Issuer     val[string]   `yaml:"issuer" doc:"the iss claim, exactly" required:"true" example:"https://issuer.example"`
+	Audience   []val[string] `yaml:"audience" doc:"what the aud claim must hold, one of these" required:"true" example:"[headgate]"`
+	JWKSURL    val[string]   `yaml:"jwks_url" doc:"where it publishes its keys: https, or http on this machine" example:"https://issuer.example/.well-known/jwks.json"`
+	KeyFile    val[string]   `yaml:"key_file" doc:"instead: public keys, PEM, a JWK or a JWK set; read again when it changes" example:"/keys/issuer.pem"`
+	SecretFile val[string]   `yaml:"secret_file" doc:"instead: a secret shared with it, for HS algorithms; read again when it changes" example:"/keys/secret.txt"`
+	Algorithms []val[string] `yaml:"algorithms" doc:"accepted algorithms" def:"all with public keys, or with a secret HS256" example:"[RS256, ES256]"`
+	Type       val[string]   `yaml:"typ" doc:"the typ header that tokens must have" def:"any" example:"at+jwt"`
+}
+
+type grantsYAML struct {
+	Sub sideYAML `yaml:"sub" doc:"what they may read" example:"{allow: [\"feed.>\"]}"`
+	Pub sideYAML `yaml:"pub" doc:"what they may publish" example:"{allow: [\"chat.*\"]}"`
+}
+
+type sideYAML struct {
+	Allow []val[string] `yaml:"allow" doc:"subjects and patterns" example:"[\"feed.>\"]"`
+	Deny  []val[string] `yaml:"deny" doc:"stronger than allow: what intersects it is refused" example:"[\"feed.internal.>\"]"`
 }
 
 type paramYAML struct {

@@ -26,5 +26,6 @@ func Load(o Options) (Config, []Warning, error) {
 	readSecrets(&c, o.ReadFile, r)
 	check(&c, o.ReadFile, r)
 	c.Routes = loadRoutes(&c, o.ReadFile, r)
+	settleIssuers(&c, o.ReadFile, r)
 	return c, r.warnings, r.err()
 }

@@ -24,7 +24,7 @@ routes:
 // loadRoutes gives the routes of the file, then the one of SUBJECTS_ALLOW, all defaults filled in.
 func loadRoutes(c *Config, read reader, r *report) []Route {
 	var routes []Route
-	b := &builder{c: c}
+	b := &builder{c: c, read: read}
 	switch {
 	case c.RoutesFile != "":
 		text, err := read(c.RoutesFile)

@@ -60,16 +60,17 @@ func secretFile(name string, c *Config) string {
 
 // printRoutes leaves out the route of SUBJECTS_ALLOW, which printEnv shows.
 func printRoutes(b *strings.Builder, c *Config) {
-	b.WriteString("version: 1\nroutes:\n")
+	b.WriteString("version: 1\n" + identityText(&c.Auth) + "routes:\n")
 	for _, r := range c.Routes {
 		if r.Line == 0 && r.Name == subjectsName && len(c.SubjectsAllow) > 0 {
 			continue
 		}
-		printRoute(b, &r)
+		printRoute(b, &r, c.routeDefaults().AuthRequired)
 	}
 }
 
-func printRoute(b *strings.Builder, r *Route) {
+// printRoute writes one route. byDefault says whether identity is required where nothing is said.
+func printRoute(b *strings.Builder, r *Route, byDefault bool) {
 	lead := "  - "
 	line := func(key, value string) {
 		b.WriteString(strings.TrimRight(lead+key+": "+value, " ") + "\n")
@@ -89,8 +90,8 @@ func printRoute(b *strings.Builder, r *Route) {
 	if p := r.Publish; p != nil {
 		line("publish", flow("subject", yamlText(p.Subject), "max_bytes", p.MaxBytes.String(), "headers", optionalList(p.Headers)))
 	}
-	if r.AuthRequiredSaid {
-		line("auth", flow("required", strconv.FormatBool(r.AuthRequired)))
+	if text := routeAuthText(r, byDefault); text != "{}" {
+		line("auth", text)
 	}
 	if len(r.Params) > 0 {
 		var params []string

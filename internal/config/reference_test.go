@@ -111,17 +111,20 @@ type yamlStruct struct {
 // yamlStructs are the mappings of the routes file that this version understands, each once, outermost first.
 func yamlStructs() []yamlStruct {
 	list := []yamlStruct{{"The file", reflect.TypeFor[routesFile]()}, {"`routes[]`: a route", reflect.TypeFor[routeYAML]()}}
-	for i := 1; i < len(list); i++ {
+	for i := 0; i < len(list); i++ {
 		for _, m := range members(list[i].typ) {
 			t := m.inner()
-			known := t.Kind() != reflect.Struct || m.later != ""
+			known := t.Kind() != reflect.Struct || m.later != "" || t == reflect.TypeFor[sharedYAML]()
 			for _, s := range list {
 				known = known || s.typ == t
 			}
 			if !known {
 				title := m.name
 				if m.typ.Kind() == reflect.Map {
-					title += ".<placeholder>"
+					title += ".<" + map[string]string{"params": "placeholder", "require": "claim"}[m.name] + ">"
+				}
+				if t == reflect.TypeFor[identityYAML]() {
+					title += " of the file"
 				}
 				list = append(list, yamlStruct{"`" + title + "`", t})
 			}
@@ -176,6 +179,8 @@ func memberForm(m member) string {
 	switch {
 	case m.name == "resume":
 		return "mapping, or `off`"
+	case m.name == "require":
+		return "mapping of claims"
 	case m.name == "snapshot":
 		return "mapping, or its `mode`"
 	case m.typ.Kind() == reflect.Slice:

@@ -11,6 +11,7 @@ type Route struct {
 
 	AuthRequired     bool              // auth.required, or the default of AUTH_MODE
 	AuthRequiredSaid bool              // whether the route said it
+	AuthRequire      []Require         // auth.require, by claim; only where identity is required
 	Params           map[string]string // path parameter -> regular expression for the whole value, not anchored, as the operator wrote it
 	Event            string            // fixed event type, "{subject[n]}", or ""
 	Data             string            // text, json, base64

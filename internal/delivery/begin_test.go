@@ -65,6 +65,29 @@ func TestDoneReachesAReadingClientToo(t *testing.T) {
 	})
 }
 
+func TestDoneReachesAClientThatJumpsOverIt(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.policy.DropOldest, r.policy.BufferBytes = true, 256<<10
+		slow := r.connect("")
+		eventually(t, "the stream", func() bool { return r.server.Streams() == 1 })
+		for range 200 {
+			r.topic.publish(strings.Repeat("x", 64<<10))
+		}
+		r.topic.finish(strings.Repeat("y", 192<<10))
+		slow.start()
+		for {
+			e, err := slow.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Type == "$end" {
+				break
+			}
+		}
+		slow.expectEOF()
+	})
+}
+
 func TestAfterDoneNewClientsGetAGroupOfTheirOwn(t *testing.T) {
 	r := newRig(t, "writer")
 	stuck := r.connect("") // never reads, so that its group cannot close
@@ -78,6 +101,24 @@ func TestAfterDoneNewClientsGetAGroupOfTheirOwn(t *testing.T) {
 	r.topic.publish("next job")
 	s.expect("message", "next job")
 	stuck.conn.Close()
+}
+
+func TestAClientThatWaitsForWhatItMissedGetsHeartbeats(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.policy.Heartbeat = 15 * time.Second
+		for range 3 {
+			r.topic.publish("")
+		}
+		r.topic.slow = 2 * time.Second
+		s := r.connect(position(r, 1)).start()
+		s.raw("$ready")
+		if got := r.silence(s, ":\n\n"); strings.Contains(got, "id:") && strings.Contains(got, "message") {
+			t.Fatalf("got %q", got)
+		}
+		s.expect("message", "2")
+		s.expect("message", "3")
+		s.expect("$live", "")
+	})
 }
 
 func TestLostEndsEveryStream(t *testing.T) {

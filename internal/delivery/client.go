@@ -35,6 +35,8 @@ type Client struct {
 	State    any             // the source's notes for the first Ask, with From
 	Bare     bool            // $ready and Gaps carry no id: a snapshot follows, and a client that is cut before its end must not be taken for one that has it
 	Lifetime time.Duration   // ends it with Lifetime; 0 = never
+	Expires  time.Time       // when the identity ends, and the stream with it, with TokenExpired; zero = never
+	Notice   time.Duration   // how long before that the client is told with $expiring; 0 = it is not
 }
 
 // Ended is told to Config.OnEnd for every client that had been taken.

@@ -49,6 +49,9 @@ func (s *shard) check(c *checking) {
 		if sl.hasSide != (sd != nil) {
 			broken("slot %d: side %v, flag %v", i, sd != nil, sl.hasSide)
 		}
+		if g.ended != None && g.idle() && sl.state == live && (sd == nil || sd.idle()) {
+			broken("slot %d waits in a group that has ended", i)
+		}
 		if sd != nil {
 			sided++
 			if sd.entry != nil {
@@ -73,7 +76,7 @@ func (s *shard) check(c *checking) {
 		if g == nil {
 			continue
 		}
-		if !g.ended {
+		if g.ended == None {
 			groups++
 		}
 		if len(g.members) == 0 {

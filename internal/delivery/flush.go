@@ -93,7 +93,7 @@ func (s *shard) took(g *group, sl *slot, sd *side, n int) {
 		if e.end != None && sd.end == None {
 			sd.end, sd.by = e.end, s.now+int64(endGrace)
 		}
-		if e.again != nil && sd.end == None && !sd.jump {
+		if e.again != nil && sd.end == None {
 			sd.again = e.again
 		}
 		e.refs--

@@ -29,7 +29,7 @@ type group struct {
 	progressTick uint32 // when its source was last asked for its progress
 	moved        bool   // members moved in this round: look at all of them once more
 	dirty        bool   // in one of the shard's queues
-	ended        bool   // its last event has been appended; whoever comes now gets a group of his own
+	ended        Reason // None, or why everybody ends: the last event has been appended, and whoever comes now gets a group of his own
 }
 
 var zeroTag cursor.Tag
@@ -93,7 +93,7 @@ func (t *groups) retire(g *group) {
 
 // append puts an event into the log, or only moves the position.
 func (g *group) append(s *shard, e flow.Event) {
-	if e.Entry >= len(g.pos) || g.ended {
+	if e.Entry >= len(g.pos) || g.ended != None {
 		return
 	}
 	if e.Frame != nil {
@@ -124,7 +124,7 @@ func (g *group) append(s *shard, e flow.Event) {
 		s.markDirty(g)
 	}
 	if e.End != flow.GoesOn {
-		g.ended = true
+		g.ended = endReason(e.End)
 		s.groups.retire(g)
 		if e.Frame == nil {
 			s.endGroup(g, endReason(e.End))

@@ -69,7 +69,7 @@ func (r *rig) wantEnd(c <-chan delivery.Reason, want delivery.Reason) {
 	}
 }
 
-// A held-back client has no slot yet. Its departure must end it, and nobody else.
+// The departure of a client that waits for its group must end it, and nobody else.
 func TestAClientThatLeavesWhileHeldBackEndsAlone(t *testing.T) {
 	r := newRig(t, "writer")
 	for range 2 { // slot 0 of both shards
@@ -105,6 +105,35 @@ func TestAPositionToldByAHeartbeatIsNotHeldBack(t *testing.T) {
 		}
 		if d := time.Since(began); d > 500*time.Millisecond {
 			t.Errorf("$ready took %v", d)
+		}
+	})
+}
+
+// A client comes from another replica, whose source was quicker. It must not be sent twice what it has: neither when it is the first
+// of its group nor when it is not.
+func TestAClientAheadOfItsSourceWaitsForIt(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.topic.publish("")
+		ahead := position(r, 3)
+		var streams []*stream
+		for range 2 {
+			s := r.connect(ahead).start()
+			if e := s.expect("$ready", ""); e.ID != ahead {
+				t.Fatalf("$ready has id %s", e.ID)
+			}
+			streams = append(streams, s)
+		}
+		for range 3 {
+			r.topic.publish("")
+		}
+		for _, s := range streams {
+			e, err := s.next()
+			if err == nil && e.Type == "$live" {
+				e, err = s.next()
+			}
+			if err != nil || e.Data != "4" {
+				t.Errorf("got %+v, want the fourth: %v", e, err)
+			}
 		}
 	})
 }

@@ -35,6 +35,8 @@ type rig struct {
 	offset    atomic.Int64 // of the clock
 	tags      atomic.Uint64
 	lifetime  time.Duration
+	expires   time.Duration // from when a client comes
+	notice    time.Duration
 	slow      atomic.Int64 // gaps that were announced
 	key       func(r *http.Request) string
 
@@ -114,6 +116,9 @@ func (r *rig) handle(w http.ResponseWriter, req *http.Request) {
 	tag := r.tags.Add(1)
 	c := delivery.Client{Tag: tag, Key: "k", Source: r.topic.open(), Policy: r.policy, Retry: 2 * time.Second,
 		Ready: readyFrame(tag), Lifetime: r.lifetime}
+	if r.expires != 0 {
+		c.Expires, c.Notice = time.Now().Add(time.Duration(r.offset.Load())+r.expires), r.notice
+	}
 	if r.key != nil {
 		c.Key = r.key(req)
 	}
@@ -137,6 +142,7 @@ func (r *rig) handle(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		panic(err)
 	}
+	delivery.Tune(conn)
 	if err := r.server.Handover(conn, c); err != nil {
 		c.Source.Close()
 		conn.Close()

@@ -11,8 +11,9 @@ import (
 // group was now sent what it has, that client would get it twice. So it waits until the group is there. What it is ahead of has been
 // pushed or is being pushed: this is a matter of milliseconds.
 
-// holdPatience is how long a client waits at most. A position that is never reached is lowered to the head.
-const holdPatience = time.Second
+// holdPatience is how long a client waits at most. A source that has lost its connection needs seconds to get where those of other
+// processes are, and a source that is idle may say so late.
+const holdPatience = 10 * time.Second
 
 // heldRetry is how soon those that wait are looked at, when no mail comes.
 const heldRetry = 2 * time.Millisecond
@@ -83,23 +84,12 @@ func (s *shard) patient(g *group, h *hold) bool {
 	return true
 }
 
-// holdBack keeps a client that has not joined yet waiting, and says whether it may.
-func (s *shard) holdBack(g *group, j *joining) bool {
-	if j.writer != nil && j.writer.left || !s.patient(g, &j.hold) {
-		return false
-	}
-	s.held = append(s.held, j)
-	return true
-}
-
 // retryHeld lets those that wait try again when something has changed, or time has passed.
 func (s *shard) retryHeld(mail bool) {
-	if len(s.held)+len(s.early) == 0 || !mail && s.now-s.heldAt <= int64(heldRetry) {
+	if len(s.early) == 0 || !mail && s.now-s.heldAt <= int64(heldRetry) {
 		return
 	}
 	s.heldAt = s.now
-	s.joins = append(s.joins, s.held...)
-	s.held = nil
 	early := s.early
 	s.early = nil
 	for _, e := range early {

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"slices"
-	"time"
 
 	"headgate/internal/cursor"
 	"headgate/internal/sse"
@@ -13,16 +12,12 @@ type joining struct {
 	client Client
 	fd     int32
 	writer *writer
-	hold   hold
 }
 
 // join takes a client in: its slot, its group, and its first bytes in one send: head, retry, $ready, $gap.
 func (s *shard) join(j *joining) {
 	c := &j.client
 	g := s.groups.byKey[c.Key]
-	if g != nil && s.ahead(g, c.From, &j.hold) && s.holdBack(g, j) {
-		return
-	}
 	if g == nil {
 		g = s.groups.create(c, &s.mail)
 		s.stats.metrics.groups.Inc()
@@ -47,7 +42,7 @@ func (s *shard) join(j *joining) {
 		s.end(i, Internal)
 		return
 	}
-	s.plan(i, sl, g, c.Lifetime)
+	s.plan(i, sl, g, c)
 	gen := sl.gen
 	s.start(i, sl, g, c)
 	if s.stopping && sl.gen == gen {
@@ -81,17 +76,19 @@ func (s *shard) start(i uint32, sl *slot, g *group, c *Client) {
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
 	if c.From != nil {
 		sl.state = reading
-		sd.read = &readState{from: at, to: slices.Clone(g.head()), state: c.State, bare: c.Bare}
+		r := &readState{from: at, to: slices.Clone(g.head()), state: c.State, bare: c.Bare}
+		r.done = s.ahead(g, at, &r.hold) // there is nothing to read for it yet
+		sd.read = r
 	}
 	s.flush(i)
 }
 
-// from is where reading starts: the client's position, and the head where it starts live. A position in another incarnation stays as it
-// is: the source says what that means.
+// from is where reading starts: the client's position, and the head where it starts live. A position that is ahead of the head, or in
+// another incarnation, stays as it is: the client waits for the group, or the source says what it means.
 func from(asked, head cursor.Position) cursor.Position {
 	p := slices.Clone(head)
 	for i := range p {
-		if i < len(asked) && asked[i].Seq != cursor.Live && (asked[i].Tag != p[i].Tag || asked[i].Seq < p[i].Seq) {
+		if i < len(asked) && asked[i].Seq != cursor.Live {
 			p[i] = asked[i]
 		}
 	}
@@ -107,18 +104,22 @@ func (s *shard) startBlock(g *group, c *Client, at cursor.Position) []byte {
 	if !c.Bare {
 		id = g.id(s, at)
 	}
-	buf = c.Ready.AppendBlock(buf, id)
+	last := c.Ready
 	for _, gap := range c.Gaps {
-		buf = gap.AppendBlock(buf, id)
+		// The position is behind all gaps, so a client that is cut before it has read the last one must hear of them again.
+		buf = last.AppendBlock(buf, nil)
+		last = gap
 	}
+	buf = last.AppendBlock(buf, id)
 	s.scratch = buf
 	return buf
 }
 
 // plan puts the client on the wheel.
-func (s *shard) plan(i uint32, sl *slot, g *group, lifetime time.Duration) {
-	if lifetime > 0 {
-		sl.deadline, sl.deadlineR = s.tick+max(1, ticks(lifetime)), Lifetime
+func (s *shard) plan(i uint32, sl *slot, g *group, c *Client) {
+	if c.Lifetime > 0 {
+		sl.deadline, sl.deadlineR = s.tick+max(1, ticks(c.Lifetime)), Lifetime
 	}
+	s.planExpiry(sl, c)
 	s.replan(i, sl, g)
 }

@@ -19,6 +19,7 @@ type entry struct {
 	bytes   []byte // the same once sealed: what goes to the sockets; nil before
 	events  int
 	version uint32 // of the position behind it
+	sum     amount // everything up to its end; of the tail, up to its beginning
 
 	// The position in front of it and its version, while it is the tail and has events: behind everything that has been sealed.
 	before        cursor.Position
@@ -39,6 +40,27 @@ type again struct {
 	from  cursor.Position
 	seq   uint64 // of the entry
 }
+
+// amount is how much of a log there is: to compare two of them says how far one place is behind another, without a walk between them.
+type amount struct{ bytes, events int64 }
+
+func (a amount) plus(b amount) amount  { return amount{a.bytes + b.bytes, a.events + b.events} }
+func (a amount) minus(b amount) amount { return amount{a.bytes - b.bytes, a.events - b.events} }
+
+// own is what a sealed entry adds.
+func (e *entry) own() amount { return amount{int64(len(e.bytes)) + entryCost, int64(e.events)} }
+
+// sent is everything whose round has run. There must be a tail.
+func (l *groupLog) sent() amount {
+	if l.unsent != nil {
+		return l.unsent.sum.minus(l.unsent.own())
+	}
+	return l.tail.sum
+}
+
+// entryCost is what an entry takes apart from its blocks. It counts as bytes for the bound of a client that is behind: small events would
+// otherwise take many times what the bound says.
+const entryCost = 224
 
 // groupLog is the merge order of a group's topics.
 type groupLog struct {
@@ -84,14 +106,25 @@ func (l *groupLog) append(b *buffers, f *sse.Frame, id []byte, now, arrived int6
 func (l *groupLog) seal(b *buffers, now int64) *entry {
 	e := l.tail
 	e.bytes = e.buf
+	e.sum = e.sum.plus(e.own())
 	l.seq++
 	l.tail = b.entry()
-	l.tail.seq, l.tail.at = l.seq, now
+	l.tail.seq, l.tail.at, l.tail.sum = l.seq, now, e.sum
 	e.next = l.tail
 	if l.unsent == nil {
 		l.unsent = e
 	}
 	return e
+}
+
+// keep makes an entry whose round has run as small as it can be, because somebody is still behind it. The old buffer is not used again:
+// whoever is being given it may still read it.
+func (l *groupLog) keep(e *entry) {
+	if cap(e.buf) < 2*len(e.buf) {
+		return
+	}
+	e.buf = append(make([]byte, 0, len(e.buf)), e.buf...)
+	e.bytes = e.buf
 }
 
 // trim lets entries go from the front: nobody is at them, and their round is over.

@@ -33,6 +33,10 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 		s.ask(i, sl, r, g)
 		return false
 	}
+	if g.ended != None && sl.next == g.log.seq {
+		s.stop(i, g.ended) // nothing follows where it would go live
+		return false
+	}
 	sd.read = nil
 	sl.state = live
 	if r.bare {
@@ -43,14 +47,19 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 	return true
 }
 
-// readBeyond is readOn for a client that has been given more than was asked for, as snapshots do: it goes live where the group has got
-// as far.
+// readBeyond is readOn for a client that is ahead of the head: it came so, or has been given more than was asked for, as snapshots do. It
+// goes live where the group has got as far.
 func (s *shard) readBeyond(i uint32, sl *slot, sd *side, g *group) bool {
 	s.unblock(i, sl, sd)
-	if s.ahead(g, sd.read.from, &sd.read.hold) && s.patient(g, &sd.read.hold) {
-		s.early = append(s.early, turn{i, sl.gen})
+	if s.ahead(g, sd.read.from, &sd.read.hold) {
+		if s.patient(g, &sd.read.hold) {
+			s.early = append(s.early, turn{i, sl.gen})
+		} else {
+			s.stop(i, SourceLost) // sent from the head, it would get twice what it has; where it comes back to, it is judged again
+		}
 		return false
 	}
+	sd.read.hold = hold{}
 	s.letGo(g, sd)
 	s.pin(g, sl, sd)
 	s.ask(i, sl, sd.read, g)
@@ -72,11 +81,6 @@ func (s *shard) pin(g *group, sl *slot, sd *side) {
 	r := sd.read
 	r.done, r.begun = false, false
 	r.to = append(r.to[:0], g.head()...)
-	for i := range r.from {
-		if f, t := &r.from[i], r.to[i]; f.Tag == t.Tag && f.Seq > t.Seq {
-			f.Seq = t.Seq // it was not reached in time
-		}
-	}
 	sl.next, sl.told = g.log.seq, g.headVersion()
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
 }

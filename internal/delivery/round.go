@@ -171,5 +171,8 @@ func (s *shard) finishRound(g *group) {
 	if g.log.unsent == g.log.tail {
 		g.log.unsent = nil
 	}
+	if g.lagging > 0 {
+		g.log.keep(e)
+	}
 	g.log.trim(&s.buffers)
 }

@@ -25,8 +25,7 @@ type shard struct {
 	small    []*group // groups with something to send
 	large    []*group
 	joins    []*joining
-	held     []*joining        // ahead of their group, see hold.go
-	early    []turn            // the same, of reading clients
+	early    []turn            // reading clients that are ahead of their group, see hold.go
 	again    map[*group]*again // the last fresh state that everybody in the group was to read
 	stats    stats
 	stopping bool
@@ -37,7 +36,7 @@ type shard struct {
 	tick       uint32 // now in ticks
 	sidesAt    int64  // when the sides were last looked at
 	dropLogged int64
-	heldAt     int64 // when those held back were last retried
+	heldAt     int64 // when those that are early were last retried
 
 	// scratch
 	inbox       []op
@@ -92,7 +91,7 @@ func (s *shard) run() {
 // patience is how long there is certainly nothing to do.
 func (s *shard) patience() time.Duration {
 	d := time.Duration(s.wheel.idle()) * tickLength
-	if len(s.held)+len(s.early) > 0 {
+	if len(s.early) > 0 {
 		return heldRetry
 	}
 	if s.stopping {
@@ -198,7 +197,7 @@ func (s *shard) handle(o *op) {
 // gone handles a ResponseWriter whose client went away, perhaps before it was taken.
 func (s *shard) gone(w *writer) {
 	if !isClosed(w.taken) {
-		// It waits to be taken, perhaps held back: it ends as soon as it is.
+		// It waits to be taken: it ends as soon as it is.
 		w.left = true
 		return
 	}

@@ -56,6 +56,11 @@ func (sd *side) busy() bool {
 // idle says that the client waits for nothing: it could be sent a heartbeat.
 func (sd *side) idle() bool { return sd.entry == nil && !sd.busy() }
 
+// waitsForRead says that the client waits for what it missed, and for nothing else: as long as NATS is away, that may last.
+func (sd *side) waitsForRead() bool {
+	return sd.read != nil && len(sd.private) == 0 && sd.lent == 0 && sd.end == None
+}
+
 // side gives the client's, making one when it has none.
 func (s *shard) side(i uint32, sl *slot) *side {
 	if sl.hasSide {

@@ -32,6 +32,7 @@ type slot struct {
 	deadline  uint32 // tick at which it ends; 0 = none
 	told      uint32 // version of the position it was last told
 	received  uint16 // bytes it sent after its request
+	notice    uint32 // tick at which it is told that its identity ends; 0 = not, or it has been
 	state     state
 	deadlineR Reason
 	hasSide   bool

@@ -17,15 +17,11 @@ func (g *group) overBounds(e *entry, now int64) bool {
 	if p.BufferAge > 0 && now-e.at > int64(p.BufferAge) {
 		return true
 	}
-	bytes, events := 0, 0
-	for n := e.next; n != nil && n != g.log.unsent && n.bytes != nil; n = n.next {
-		bytes += len(n.bytes)
-		events += n.events
-		if bytes > p.BufferBytes || p.BufferEvents > 0 && events > p.BufferEvents {
-			return true
-		}
+	if e.bytes == nil {
+		return false
 	}
-	return false
+	behind := g.log.sent().minus(e.sum)
+	return behind.bytes > int64(p.BufferBytes) || p.BufferEvents > 0 && behind.events > int64(p.BufferEvents)
 }
 
 // endSlow applies the slow policy to the clients of a group that are too far behind. It looks at them only when somebody can be.
@@ -95,6 +91,9 @@ func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	sd.jump = false
 	if a := s.again[g]; a != nil && sl.next <= a.seq {
 		sd.again = a // it must not miss that
+	}
+	if g.ended != None && sd.end == None {
+		sd.end, sd.by = g.ended, s.now+int64(endGrace) // the last event was among what it has jumped over
 	}
 	s.letGo(g, sd)
 	sl.next, sl.told = g.log.seq, g.headVersion()

@@ -25,7 +25,7 @@ func CanHandover(conn net.Conn) bool {
 }
 
 // takeSocket gives a descriptor of our own for the connection's socket. The connection must be closed by its owner then: its
-// finalizer and Go's network poller must never meet the socket again.
+// finalizer and Go's network poller must never meet the socket again. Whoever accepted the connection has tuned it.
 func takeSocket(conn net.Conn) (int32, error) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -41,10 +41,25 @@ func takeSocket(conn net.Conn) (int32, error) {
 	if err = errors.Join(err, dupErr); err != nil {
 		return -1, err
 	}
-	// Failing to set these costs memory or time, not correctness.
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowWater)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond))
 	return int32(fd), nil
+}
+
+// Tune makes the kernel hold little for a client that does not read, and give up one that is dead. It is for every connection that may
+// carry a stream; those that are not plain TCP stay as they are.
+func Tune(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return // it is closed already
+	}
+	_ = raw.Control(func(p uintptr) {
+		// Failing to set these costs memory or time, not correctness.
+		_ = unix.SetsockoptInt(int(p), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowWater)
+		_ = unix.SetsockoptInt(int(p), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond))
+	})
 }
 
 // send is one non-blocking send. It bypasses the scheduler's bookkeeping for system calls, which costs more than the call's own

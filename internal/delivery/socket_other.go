@@ -12,6 +12,9 @@ func CanHandover(net.Conn) bool { return false }
 
 var errNoSockets = errors.New("delivery: sockets are taken over on Linux only")
 
+// Tune leaves the connection to the system's defaults.
+func Tune(net.Conn) {}
+
 func takeSocket(net.Conn) (int32, error)     { return -1, errNoSockets }
 func send(int32, []byte) (int, error)        { return 0, errNoSockets }
 func recv(int32, []byte) (int, error)        { return 0, errNoSockets }

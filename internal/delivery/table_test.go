@@ -77,6 +77,13 @@ func TestSlotsAreReusedUnderANewGeneration(t *testing.T) {
 	}
 }
 
+// TestSizeOfASlot holds what a quiet client costs here, identity included.
+func TestSizeOfASlot(t *testing.T) {
+	if size := unsafe.Sizeof(slot{}); size > 88 {
+		t.Errorf("%d bytes", size)
+	}
+}
+
 // TestSizeOfAGroup holds what a client with a subject of its own costs here: the next size of Go's allocator is 176 bytes.
 func TestSizeOfAGroup(t *testing.T) {
 	if size := unsafe.Sizeof(group{}); size > 160 && unsafe.Sizeof(uintptr(0)) == 8 {

@@ -68,7 +68,14 @@ func (s *shard) turn(i uint32, sl *slot) {
 		return
 	}
 	g := s.groups.table[sl.group]
-	quiet := g.idle() && (!sl.hasSide || s.sides[i].idle())
+	quiet := g.idle() && (!sl.hasSide || s.sides[i].idle()) || sl.hasSide && s.sides[i].waitsForRead()
+	if quiet && sl.notice != 0 && s.tick >= sl.notice {
+		s.sayExpiring(i, sl, g)
+		if s.slots.at(i).state == free {
+			return
+		}
+		quiet = false
+	}
 	if quiet && s.tick-sl.written >= period(i, g.policy.Heartbeat) {
 		s.heartbeat(i, sl, g)
 		if s.slots.at(i).state == free {
@@ -95,6 +102,9 @@ func (s *shard) replan(i uint32, sl *slot, g *group) {
 	if sl.deadline != 0 && sl.deadline < due {
 		due = sl.deadline
 	}
+	if sl.notice != 0 && sl.notice < due {
+		due = max(sl.notice, s.tick+1) // again and again, until it is between two events
+	}
 	s.wheel.add(&s.slots, i, sl, due)
 }
 
@@ -112,6 +122,11 @@ func (s *shard) heartbeat(i uint32, sl *slot, g *group) {
 	}
 	s.scratch = buf
 	s.stats.heartbeats++
+	s.tell(i, sl, g, buf)
+}
+
+// tell sends bytes to one client that waits for nothing, in a group that is idle: at an event boundary.
+func (s *shard) tell(i uint32, sl *slot, g *group, buf []byte) {
 	if !sl.hasSide {
 		n, err := send(sl.fd, buf)
 		s.stats.sends++
@@ -128,7 +143,7 @@ func (s *shard) heartbeat(i uint32, sl *slot, g *group) {
 	}
 	sd := s.side(i, sl)
 	sd.private = append(sd.private, buf...)
-	if sd.entry == nil {
+	if sd.entry == nil && sd.read == nil {
 		s.hold(g, sd, g.log.open(&s.buffers, s.now))
 	}
 	s.flush(i)

@@ -62,7 +62,17 @@ func Start(opts Options) (*Server, error) {
 		}
 		s.tempDir = dir
 	}
-	if err := s.start(); err != nil {
+	err := s.start()
+	for range nextPorts {
+		if err == nil || !opts.NextFree || isFree(s.port) {
+			break
+		}
+		// Another process has taken the port since: two that are started together look at the same ones.
+		if s.port, err = freePort(s.port + 1); err == nil {
+			err = s.start()
+		}
+	}
+	if err != nil {
 		s.removeTemp()
 		return nil, err
 	}
@@ -74,13 +84,20 @@ func freePort(first int) (int, error) {
 		first = DefaultPort
 	}
 	for port := first; port < first+nextPorts; port++ {
-		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-		if err == nil {
-			ln.Close()
+		if isFree(port) {
 			return port, nil
 		}
 	}
 	return 0, fmt.Errorf("devnats: no free port between %d and %d on %s", first, first+nextPorts-1, host)
+}
+
+func isFree(port int) bool {
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	ln.Close()
+	return true
 }
 
 // start needs mu, or that nobody else has the Server yet.

@@ -3,7 +3,10 @@
 // Package devnats is left out of this build.
 package devnats
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // DefaultPort is where NATS is expected.
 const DefaultPort = 4222
@@ -30,3 +33,24 @@ func (s *Server) URL() string { return "" }
 
 // Shutdown does nothing.
 func (s *Server) Shutdown() {}
+
+// Store is never made in this build.
+type Store struct{}
+
+// Store does nothing.
+func (s *Server) Store() (*Store, error) { return &Store{}, nil }
+
+// Stream does nothing.
+func (s *Store) Stream(context.Context, string, ...string) error { return nil }
+
+// Bucket does nothing.
+func (s *Store) Bucket(context.Context, string) error { return nil }
+
+// Put does nothing.
+func (s *Store) Put(context.Context, string, string, []byte) error { return nil }
+
+// Delete does nothing.
+func (s *Store) Delete(context.Context, string, string) error { return nil }
+
+// Close does nothing.
+func (s *Store) Close() {}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,6 +74,32 @@ func TestNextFree_TakesTheNextPortWhenOneIsTaken(t *testing.T) {
 	connect(t, s.URL())
 	if strings.HasSuffix(s.URL(), ln.Addr().String()) {
 		t.Fatalf("took the taken port: %s", s.URL())
+	}
+}
+
+func TestNextFree_ManyStartedTogetherGetAPortEach(t *testing.T) {
+	const servers = 8
+	var wg sync.WaitGroup
+	started := make(chan *Server, servers)
+	for range servers {
+		wg.Go(func() {
+			s, err := Start(Options{NextFree: true})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			started <- s
+		})
+	}
+	wg.Wait()
+	close(started)
+	seen := map[string]bool{}
+	for s := range started {
+		if seen[s.URL()] {
+			t.Errorf("%s twice", s.URL())
+		}
+		seen[s.URL()] = true
+		s.Shutdown()
 	}
 }
 

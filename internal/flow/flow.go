@@ -178,6 +178,7 @@ var (
 	ErrRefused     = errors.New("NATS refused the subscription")
 	ErrTopics      = errors.New("too many topics")
 	ErrClosed      = errors.New("closed")
+	ErrTooLarge    = errors.New("larger than NATS allows")
 	ErrMissing     = errors.New("the stream or bucket does not exist, or may not be read")
 	ErrFinished    = errors.New("the stream has ended, and the client has seen its end")
 )

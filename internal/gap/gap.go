@@ -44,6 +44,9 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
+// MarshalText is the word too: in logs that are JSON a reason would be a number.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
 // Certain says whether data is certainly missing when this reason is given and nothing more is known, or only may be.
 func (r Reason) Certain() bool {
 	switch r {

@@ -30,18 +30,20 @@ func (c *Conn) onUp(nc *nats.Conn) {
 		server = c.dialed // it is gone already
 	}
 	c.fresh, c.nc = false, nc
-	c.state = State{Connected: true, Since: time.Now(), Ever: true}
 	c.failed.reset()
 	c.dialFailed = nil
+	c.mu.Unlock()
+	if c.handlers.Up != nil { // before anybody is told that it is connected, and relies on it
+		c.handlers.Up(nc, fresh)
+	}
+	c.mu.Lock()
+	c.state = State{Connected: true, Since: time.Now(), Ever: true}
 	c.mu.Unlock()
 	c.metrics.connected.Set(1)
 	if again {
 		c.metrics.reconnects.Inc()
 	}
 	c.log.Info("connected to NATS", "server", c.redact.Text(server), "again", again)
-	if c.handlers.Up != nil {
-		c.handlers.Up(nc, fresh)
-	}
 }
 
 func (c *Conn) onDown(_ *nats.Conn, err error) {
@@ -100,14 +102,15 @@ func (c *Conn) delay(int) time.Duration {
 // fail tells of an attempt to connect that failed.
 func (c *Conn) fail(server string, err error) {
 	server, cause := c.redact.Text(server), c.redact.Text(err.Error())
+	help := c.redact.Text(remedy(err, c.cfg))
 	c.mu.Lock()
 	c.setDown(nil)
-	c.state.Detail = named(server, cause)
+	c.state.Detail, c.state.Remedy = named(server, cause), help
 	n, say := c.failed.allow(time.Now(), c.state.Detail)
 	c.mu.Unlock()
 	if say {
 		c.log.Warn("cannot connect to NATS; headgate keeps trying", "server", server, "cause", cause, "attempts", n,
-			"remedy", c.redact.Text(remedy(err, c.cfg)))
+			"remedy", help)
 	}
 }
 

@@ -78,6 +78,7 @@ type State struct {
 	Since     time.Time // of the present state
 	Ever      bool      // has been connected
 	Detail    string    // the last error, without secrets
+	Remedy    string    // what can be done about the last attempt to connect that failed; "" = none has
 }
 
 // New makes a connection that Run connects. opts are those of Options.

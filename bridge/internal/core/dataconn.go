@@ -36,6 +36,7 @@ type dataConn struct {
 	mu      sync.Mutex
 	nc      *nats.Conn // nil while not connected
 	ready   bool       // connected, and all subscriptions are confirmed
+	ever    bool       // has been ready
 	topics  map[string]*topic
 	seq     uint64    // the last arrival number given
 	lost    uint64    // as topic.lost, for all topics: raised by each reconnect
@@ -137,6 +138,7 @@ func (d *dataConn) state() conn.State {
 	if s.Connected && !d.ready {
 		s.Connected, s.Detail = false, "subscriptions are not confirmed yet"
 	}
+	s.Ever = s.Ever && d.ever
 	return s
 }
 

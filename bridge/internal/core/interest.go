@@ -205,6 +205,7 @@ func (d *dataConn) confirmed(nc *nats.Conn, dial uint64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ready = d.nc == nc
+	d.ever = d.ever || d.ready
 }
 
 func failure(err error) error {

@@ -153,7 +153,7 @@ func (d *dataConn) tellAll(cause string) {
 	for _, t := range d.topics {
 		t.clear(&d.budget)
 		for _, l := range t.links {
-			if l.lead && !l.more {
+			if l.on && l.lead && !l.more {
 				last = append(last, l)
 			}
 		}

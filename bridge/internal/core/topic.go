@@ -12,7 +12,8 @@ import (
 type topic struct {
 	subject string
 	sub     *nats.Subscription // messages of any other subscription are stale; nil while there is none
-	links   []*link            // who follows it; appended to in place, copied on removal, so that a loop may run over it without the lock
+	links   []*link            // who follows it, and who no longer does; appended to in place, copied when half of them are gone, so that a loop may run over it without the lock
+	gone    int32              // links of those who no longer follow it
 
 	ring
 	lost uint64 // nothing is known about what came up to here: raised by subscription, drop, lost interest
@@ -45,6 +46,7 @@ type link struct {
 	lead  bool     // the first with its name on its connection: it alone tells of a lost connection
 	more  bool     // a lead, and not the last one of its source on this connection
 	twin  bool     // a later link of the source has the same topic
+	on    bool     // the topic has it; guarded by the mu of its dataConn
 }
 
 // idleSince is the value in dataConn.idle.
@@ -54,22 +56,28 @@ type idleSince struct {
 }
 
 // attach adds a follower.
-func (t *topic) attach(l *link) { t.links = append(t.links, l) }
+func (t *topic) attach(l *link) {
+	l.on = true
+	t.links = append(t.links, l)
+}
 
-// detach removes it. Loops that run over the old slice still see it, which is why Source.Close waits for them.
+// detach removes it. Loops that run over the old slice still see it, which is why Source.Close waits for them. When everybody leaves at
+// once, each of them must not look through all the others.
 func (t *topic) detach(l *link) {
-	for i := range t.links {
-		if t.links[i] != l {
-			continue
-		}
-		if len(t.links) == 1 {
-			t.links = nil
-			return
-		}
-		left := make([]*link, 0, len(t.links)-1)
-		t.links = append(append(left, t.links[:i]...), t.links[i+1:]...)
+	if !l.on {
 		return
 	}
+	l.on = false
+	if t.gone++; int(t.gone) <= len(t.links)/2 {
+		return
+	}
+	var left []*link
+	for _, o := range t.links {
+		if o.on {
+			left = append(left, o)
+		}
+	}
+	t.links, t.gone = left, 0
 }
 
 // raise says that whatever came up to seq may be incomplete. What the ring has of it is of no use any more, for a position before

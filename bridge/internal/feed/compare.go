@@ -14,7 +14,8 @@ const (
 	prefillAsks = 48                     // requests to find where the tail begins
 )
 
-// compare judges what the leader says against what we have, in the order of nats.md 2.5, and tells of holes.
+// compare judges what the leader says against what we have, and tells of holes. The order matters: sequences of another incarnation say
+// nothing, and a stream that ends too early says nothing about its beginning.
 func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 	same := f.Inc != nil && f.Inc.Created.Equal(info.Created)
 	if same && info.LastSeq < f.Cursor {

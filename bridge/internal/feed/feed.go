@@ -56,6 +56,7 @@ type Feed struct {
 	nc      *nats.Conn // nil while not connected
 	session uint64     // raised whenever nc changes or has been away
 	ended   bool       // Run has returned
+	refusal string     // the subject of a request that the server has refused; "" = none
 	status             // what State says
 	changed chan struct{}
 	tail    tail

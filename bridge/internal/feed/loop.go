@@ -40,6 +40,9 @@ func (f *Feed) follow(ctx context.Context, s *session) reset {
 // takeAll takes a message, and what is behind it in the channel without the price of a select over several channels.
 func (f *Feed) takeAll(ctx context.Context, s *session, m *nats.Msg) reset {
 	s.heard = time.Now()
+	if f.Missing != nil {
+		f.found()
+	}
 	for n := 0; ; n++ {
 		if why := f.take(ctx, s, m); why != goesOn {
 			return why
@@ -159,6 +162,9 @@ func (f *Feed) backwards(seq uint64) {
 
 // due does what is due.
 func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
+	if err := f.refused(); err != nil {
+		return f.failed(ctx, s.nc, err)
+	}
 	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.heartbeat {
 		return resetHeartbeat
 	}

@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,6 +26,9 @@ func (f *Feed) failed(ctx context.Context, nc *nats.Conn, err error) reset {
 	if !nc.IsConnected() {
 		return resetConnection
 	}
+	if refusal := f.refused(); refusal != nil {
+		err = refusal // that is why nothing was answered
+	}
 	missing := missingBy(nc, err)
 	f.mu.Lock()
 	f.Err = err.Error()
@@ -35,7 +39,11 @@ func (f *Feed) failed(ctx context.Context, nc *nats.Conn, err error) reset {
 	f.mu.Unlock()
 	if now := time.Now(); now.Sub(f.complain) > complainEvery {
 		f.complain = now
-		f.log.Warn("the stream cannot be read; headgate keeps trying", "cause", err)
+		cause := err
+		if errors.Is(missing, errDenied) && !errors.Is(err, errDenied) {
+			cause = fmt.Errorf("%w: %w", errDenied, err)
+		}
+		f.log.Warn("the stream cannot be read; headgate keeps trying", "cause", cause, "remedy", remedy(missing))
 	}
 	if missing == nil {
 		return resetUnanswered
@@ -53,12 +61,25 @@ func missingBy(nc *nats.Conn, err error) error {
 	switch {
 	case errors.Is(err, jsapi.ErrNoStream):
 		return jsapi.ErrNoStream
-	case denied(nc, err):
+	case errors.Is(err, errDenied), denied(nc, err):
 		return errDenied
 	case errors.Is(err, jsapi.ErrUnavailable) || errors.As(err, &refused) && refused.Code == 503:
 		return jsapi.ErrUnavailable
 	}
 	return nil
+}
+
+// remedy is what an operator can do about a missing stream.
+func remedy(missing error) string {
+	switch {
+	case errors.Is(missing, jsapi.ErrNoStream):
+		return "create it, or correct its name in the routes file"
+	case errors.Is(missing, errDenied):
+		return "allow the NATS user what headgate -check -online prints"
+	case errors.Is(missing, jsapi.ErrUnavailable):
+		return "if it goes on: switch JetStream on for the server and the account, or set JETSTREAM_DOMAIN or JETSTREAM_API_PREFIX"
+	}
+	return "if it goes on, headgate -check -online tells more"
 }
 
 // miss tells the followers what it means for them. A JetStream that does not answer is waited for in silence, since the stream will

@@ -51,6 +51,7 @@ func (f *Feed) serve(ctx context.Context, nc *nats.Conn, number uint64) reset {
 
 // begin finds out what became of the stream since the last session, and makes the consumer.
 func (f *Feed) begin(ctx context.Context, s *session) reset {
+	_ = f.refused() // of the last session
 	info, err := f.info(ctx, s)
 	if err != nil {
 		return f.failed(ctx, s.nc, err)
@@ -58,9 +59,11 @@ func (f *Feed) begin(ctx context.Context, s *session) reset {
 	if why := f.compare(ctx, s, info); why != goesOn {
 		return why
 	}
-	f.found()
 	if err := f.subscribe(ctx, s, info); err != nil {
 		return f.failed(ctx, s.nc, err)
+	}
+	if !errors.Is(f.Missing, errDenied) { // else when the consumer has been heard: that it may be asked is not known yet
+		f.found()
 	}
 	f.aim(ctx, s, info.LastSeq)
 	f.verified = time.Now()
@@ -166,14 +169,4 @@ func (f *Feed) pause(ctx context.Context, why reset, lasted time.Duration) {
 			return // another connection: the reason to wait is perhaps gone
 		}
 	}
-}
-
-// denied says whether a request that got no answer was refused by the server, which says so beside it.
-func denied(nc *nats.Conn, err error) bool {
-	last := nc.LastError()
-	if !errors.Is(err, context.DeadlineExceeded) || last == nil || !errors.Is(last, nats.ErrPermissionViolation) {
-		return false
-	}
-	request, _, _ := strings.Cut(err.Error(), ": ")
-	return strings.Contains(strings.ToLower(last.Error()), strings.ToLower(request))
 }

@@ -29,6 +29,9 @@ type Incarnation struct {
 // backup keeps it.
 func (i *Incarnation) Same(o *Incarnation) bool { return i != nil && o != nil && i.epoch == o.epoch }
 
+// Epoch tells the lives of a stream apart that Same does.
+func (i *Incarnation) Epoch() uint64 { return i.epoch }
+
 func incarnation(stream string, info jsapi.Info, epoch uint64) *Incarnation {
 	tag := cursor.SourceTag(stream, strconv.FormatInt(info.Created.UnixNano(), 10))
 	text := (cursor.Position{{Tag: tag}}).String()
@@ -43,6 +46,7 @@ type State struct {
 	Inc     *Incarnation
 	Cursor  uint64 // every match up to here has been taken
 	Floor   uint64 // every match in (Floor, Cursor] is in the tail
+	Doubt   uint64 // of a table: who is at a position up to here may have values that were removed without a message
 	First   uint64 // of the stream, when its leader was last asked
 	Last    uint64
 	Err     string // what last went wrong; "" = nothing since

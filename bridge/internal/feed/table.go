@@ -114,6 +114,9 @@ func (f *Feed) loaded(position uint64) {
 		if position > f.Cursor || f.table == nil {
 			f.tail.clear(position) // messages that were replaced meanwhile are not in it
 		}
+		if hole != nil || f.table == nil {
+			f.Doubt = position // nobody knows what those had who were here before
+		}
 		f.table, f.Cursor, f.caughtUp = &l.table, position, true
 		f.tail.room(f.table.size())
 		if hole == nil {

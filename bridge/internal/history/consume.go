@@ -92,12 +92,23 @@ func (c *Coordinator) consume(ctx context.Context, nc *nats.Conn, s scan, visit 
 	defer func() { _ = sub.Unsubscribe() }() // it fails when the connection is gone, and the subscription with it
 	making, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	if _, err := c.api.CreateConsumer(making, nc, s.stream, cfg); err != nil {
+	if _, err = c.api.CreateConsumer(making, nc, s.stream, cfg); tooLong(err) {
+		cfg.InactiveThreshold = 0 // the stream's limit
+		_, err = c.api.CreateConsumer(making, nc, s.stream, cfg)
+	}
+	if err != nil {
 		return err
 	}
 	defer c.deleteConsumer(nc, s.stream, cfg.Name)
 	p := &puller{nc: nc, ch: ch, inbox: inbox, subject: c.api.Subject("CONSUMER.MSG.NEXT", s.stream, cfg.Name)}
 	return p.run(ctx, visit)
+}
+
+// tooLong says whether a consumer was refused since the stream does not let consumers be idle for so long.
+func tooLong(err error) bool {
+	const code = 10153 // JSConsumerInactiveThresholdExcess
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && refused.ErrorCode == code
 }
 
 // deleteConsumer does not wait for its inactive threshold: servers bound the consumers of a stream. The session may be over.

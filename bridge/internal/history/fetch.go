@@ -49,6 +49,9 @@ func (c *Coordinator) fetch(ctx context.Context, nc *nats.Conn, t target) (*segm
 		if err != nil && !errors.Is(err, errLost) && !errors.Is(err, errNoDirect) {
 			return nil, err
 		}
+		if errors.Is(err, errNoDirect) {
+			t.direct = false // it was switched off, or is not for us
+		}
 		if err == nil && p.upto > t.from {
 			return c.prove(ctx, nc, &t, p)
 		}

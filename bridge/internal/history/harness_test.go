@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -98,7 +99,13 @@ func (w *world) stream(name string, change func(*jetstream.StreamConfig)) time.T
 	if change != nil {
 		change(&cfg)
 	}
+	// nats-server removes the files of a deleted stream a little after it has said so, and until then refuses to make it anew.
+	const storeError = 10049
+	var refused *jetstream.APIError
 	s, err := w.js.CreateStream(w.context(), cfg)
+	for end := time.Now().Add(patienceOfTests); errors.As(err, &refused) && refused.ErrorCode == storeError && time.Now().Before(end); {
+		s, err = w.js.CreateStream(w.context(), cfg)
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}

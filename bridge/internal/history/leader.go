@@ -88,6 +88,22 @@ func (c *Coordinator) info(ctx context.Context, nc *nats.Conn, name string, sinc
 	}
 }
 
+// Info is what the leader of a stream says about it, or said a moment ago.
+func (c *Coordinator) Info(ctx context.Context, stream string) (jsapi.Info, error) {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		return jsapi.Info{}, ErrAway
+	}
+	// Others may wait for the same answer: it does not end with this request.
+	return c.info(context.WithoutCancel(ctx), s.nc, stream, time.Now().Add(-moment))
+}
+
+// moment is how old an answer may be that decides about a client's position: short enough for who has just seen another incarnation,
+// and long enough for a crowd that comes back at once.
+const moment = 50 * time.Millisecond
+
 // bounds is what the leader says of a stream before something is read of it: an answer that knows the incarnation and the sequence to.
 func (c *Coordinator) bounds(ctx context.Context, nc *nats.Conn, t *target) (jsapi.Info, error) {
 	since := time.Now().Add(-fresh)

@@ -121,6 +121,16 @@ func TestRead_TheLastMessageWasDeleted(t *testing.T) {
 	}
 }
 
+func TestRead_AStreamThatLetsNoConsumerBeIdleForLong(t *testing.T) {
+	w := newWorld(t, nil)
+	created := w.stream("S", func(c *jetstream.StreamConfig) { c.ConsumerLimits.InactiveThreshold = time.Second })
+	w.fill(100, func(i int) string { return fmt.Sprintf("S.%d", i%3) })
+	got, _, err := w.readAll(Request{Stream: "S", Created: created, Filters: []string{"S.>"}, To: 100})
+	if err != nil || len(got) != 100 {
+		t.Errorf("%d messages, want 100, %v", len(got), err)
+	}
+}
+
 func TestRead_MergesEqualRequests(t *testing.T) {
 	w := newWorld(t, nil)
 	created := w.stream("S", nil)

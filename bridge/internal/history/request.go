@@ -13,6 +13,7 @@ import (
 type Request struct {
 	Stream   string
 	Created  time.Time // the incarnation that the sequences are of; where the stream is another one by now: ErrReset
+	Epoch    uint64    // raised when the stream has gone back: what was read before is not the answer any more
 	Direct   bool      // the stream has allow_direct
 	Filters  []string  // at least one; a message that several match counts once
 	From, To uint64    // what is asked for is in (From, To]
@@ -48,7 +49,7 @@ type read struct {
 func (r *Request) key() string {
 	filters := slices.Compact(slices.Sorted(slices.Values(r.Filters)))
 	r.Filters = filters
-	return r.Created.UTC().Format(time.RFC3339Nano) + " " + strings.Join(filters, " ")
+	return r.Created.UTC().Format(time.RFC3339Nano) + " " + strconv.FormatUint(r.Epoch, 10) + " " + strings.Join(filters, " ")
 }
 
 // Read reads messages in order. It never blocks; done is called exactly once, from any goroutine, perhaps before Read returns. While

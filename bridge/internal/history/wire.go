@@ -31,7 +31,7 @@ const (
 // errLost says that the answer arrived with a hole: the channel was full. Asking again helps.
 var errLost = errors.New("part of an answer was lost")
 
-// errNoDirect says that nobody serves direct gets of the stream.
+// errNoDirect says that nobody serves direct gets of the stream, or not us.
 var errNoDirect = errors.New("no direct gets")
 
 // ask is a direct get (ADR-31).
@@ -64,8 +64,10 @@ type replies struct {
 
 // call is a direct get in flight.
 type call struct {
+	stream   string
 	messages []*nats.Msg   // owned by the loop until done is closed
-	done     chan struct{} // the last message is there
+	refused  bool          // guarded by mu until done is closed
+	done     chan struct{} // the last message is there, or the server has refused the request
 }
 
 func (r *replies) init(parallel int) {
@@ -73,12 +75,12 @@ func (r *replies) init(parallel int) {
 	r.calls = map[string]*call{}
 }
 
-func (r *replies) begin() (string, *call) {
+func (r *replies) begin(stream string) (string, *call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next++
 	token := strconv.FormatUint(r.next, 36)
-	k := &call{done: make(chan struct{})}
+	k := &call{stream: stream, done: make(chan struct{})}
 	r.calls[token] = k
 	return token, k
 }
@@ -87,6 +89,19 @@ func (r *replies) end(token string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.calls, token)
+}
+
+// refuse ends the calls about a stream.
+func (r *replies) refuse(stream string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for token, k := range r.calls {
+		if k.stream == stream {
+			k.refused = true
+			delete(r.calls, token)
+			close(k.done)
+		}
+	}
 }
 
 // loop gives each message to its call. Those of a call that has ended are dropped.
@@ -128,6 +143,14 @@ func status(m *nats.Msg) int {
 	return n
 }
 
+// Refused is called by the owner of the connection: the server has refused a request to the subject. A direct get has no other answer;
+// there are other ways to read.
+func (c *Coordinator) Refused(subj string) {
+	if _, stream, found := strings.Cut(subj, "DIRECT.GET."); found {
+		c.replies.refuse(stream)
+	}
+}
+
 // directGet asks any replica. Every ask must be a batch or multi_last, whose answers have an end.
 func (c *Coordinator) directGet(ctx context.Context, nc *nats.Conn, stream string, a ask) (got, error) {
 	c.m.gets.Inc()
@@ -135,7 +158,7 @@ func (c *Coordinator) directGet(ctx context.Context, nc *nats.Conn, stream strin
 	if err != nil {
 		return got{}, err
 	}
-	token, k := c.replies.begin()
+	token, k := c.replies.begin(stream)
 	defer c.replies.end(token)
 	if err := nc.PublishRequest(c.api.Subject("DIRECT.GET", stream), c.inbox+token, body); err != nil {
 		return got{}, err
@@ -144,6 +167,9 @@ func (c *Coordinator) directGet(ctx context.Context, nc *nats.Conn, stream strin
 	defer timer.Stop()
 	select {
 	case <-k.done:
+		if k.refused {
+			return got{}, errNoDirect
+		}
 		return parse(k.messages)
 	case <-ctx.Done():
 		return got{}, context.Cause(ctx)

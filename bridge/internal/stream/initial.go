@@ -93,6 +93,9 @@ func (s *Source) load(i *initial, done func(error)) {
 		}
 	}
 	keep := func(a historyAnswer) {
+		if a.Err == nil && !now.Inc.Same(s.feed.State().Inc) {
+			a.Err = errAgain // the stream has begun again meanwhile
+		}
 		if a.Err != nil {
 			done(a.Err)
 			return

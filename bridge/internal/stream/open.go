@@ -52,10 +52,10 @@ func (s *Streams) Open(ctx context.Context, spec flow.Spec, req flow.Request, po
 }
 
 func (s *Source) open(ctx context.Context, req flow.Request, position cursor.Position) (Opened, error) {
-	if err := s.feed.Wait(ctx); err != nil {
+	now, err := s.current(ctx, position)
+	if err != nil {
 		return Opened{}, err
 	}
-	now := s.feed.State()
 	inc := now.Inc
 	switch {
 	case req.Cursor != "" && s.format.IDs:
@@ -65,6 +65,42 @@ func (s *Source) open(ctx context.Context, req flow.Request, position cursor.Pos
 		return Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: seq}, State: &State{}}, err
 	}
 	return s.first(inc), nil
+}
+
+// current is what the feed is like when it is ready. A client whose position is of another incarnation than the feed may have seen
+// that the stream was made again before the feed has: then it waits for the feed, and is not sent back.
+func (s *Source) current(ctx context.Context, position cursor.Position) (feed.State, error) {
+	for {
+		if err := s.feed.Wait(ctx); err != nil {
+			return feed.State{}, err
+		}
+		now := s.feed.State()
+		if now.Inc == nil || !sameSource(position, now.Inc.Tag) {
+			return now, nil
+		}
+		info, err := s.streams.history.Info(ctx, s.stream)
+		switch {
+		case errors.Is(err, jsapi.ErrNoStream):
+			return now, fmt.Errorf("%w: %s: %w", flow.ErrMissing, s.stream, err)
+		case err != nil:
+			return now, fmt.Errorf("%w: %w", flow.ErrUnavailable, err)
+		case info.Created.Equal(now.Inc.Created):
+			return now, nil
+		}
+		select {
+		case <-ctx.Done():
+			return now, ctx.Err()
+		case <-time.After(currentStep):
+		}
+	}
+}
+
+const currentStep = 50 * time.Millisecond
+
+// sameSource says whether a position is of the source of a tag, and not of the incarnation that the tag names.
+func sameSource(position cursor.Position, tag cursor.Tag) bool {
+	_, known := position.Seq(tag)
+	return !known && slices.ContainsFunc(position, func(e cursor.Entry) bool { return e.Tag.SameSource(tag) })
 }
 
 // first is the start of a client that comes for the first time.
@@ -80,8 +116,7 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 	inc := now.Inc
 	seq, known := position.Seq(inc.Tag)
 	if !known {
-		same := slices.ContainsFunc(position, func(e cursor.Entry) bool { return e.Tag.SameSource(inc.Tag) })
-		if same {
+		if sameSource(position, inc.Tag) {
 			return s.hole(inc, gap.Reset, 0), nil
 		}
 		return s.hole(inc, gap.UnknownPosition, cursor.Live), nil
@@ -96,7 +131,7 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 			return s.hole(inc, gap.Rewound, last), nil
 		}
 	}
-	if s.bucket() && seq < now.Floor {
+	if s.bucket() && doubtful(now, seq) {
 		return s.first(inc), nil // a state needs no history of itself
 	}
 	if err := s.finished(ctx, inc, seq); err != nil {
@@ -104,6 +139,9 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 	}
 	return Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: seq}, State: &State{}}, nil
 }
+
+// doubtful says whether a client of a bucket that is at a sequence may lack changes, or have a value that is no more.
+func doubtful(now feed.State, seq uint64) bool { return seq < now.Floor || seq <= now.Doubt }
 
 // hole is the start of a client of whose position nothing certain is known: behind a gap, or with a fresh state.
 func (s *Source) hole(inc *feed.Incarnation, r gap.Reason, from uint64) Opened {
@@ -196,6 +234,6 @@ func await(ctx context.Context, ask func(done func(history.Answer))) (history.An
 }
 
 func (s *Source) request(inc *feed.Incarnation, from, to uint64, maxBytes int) history.Request {
-	return history.Request{Stream: s.stream, Created: inc.Created, Direct: inc.Direct, Filters: s.filters, From: from, To: to,
+	return history.Request{Stream: s.stream, Created: inc.Created, Epoch: inc.Epoch(), Direct: inc.Direct, Filters: s.filters, From: from, To: to,
 		MaxBytes: maxBytes, User: s.user}
 }

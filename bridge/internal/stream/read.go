@@ -60,6 +60,8 @@ func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(
 		done(s.begunAgain(from, to, inc))
 	case from.Tag != inc.Tag:
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Tag: inc.Tag}))
+	case s.bucket() && !st.bounded && doubtful(now, from.Seq): // it has become so since Open
+		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Seq: from.Seq}))
 	case from.Seq >= to.Seq:
 		done(Batch{Done: true})
 	case s.bucket() && from.Seq < now.Floor:
@@ -165,7 +167,12 @@ func (s *Source) messages(inc *feed.Incarnation, from, to uint64, maxBytes int, 
 		now = s.feed.State() // the tail has moved on
 	}
 	r := s.request(inc, from, min(to, max(now.Floor, from+1)), maxBytes)
-	s.streams.history.Read(r, func(a historyAnswer) { done(a.Items, a.Upto, a.First, a.Err) })
+	s.streams.history.Read(r, func(a historyAnswer) {
+		if a.Err == nil && !inc.Same(s.feed.State().Inc) {
+			a.Err = errAgain // the stream has begun again meanwhile
+		}
+		done(a.Items, a.Upto, a.First, a.Err)
+	})
 }
 
 // again answers with nothing after a pause, so that the client asks again; not at all for long while NATS is away.

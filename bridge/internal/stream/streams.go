@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,8 +63,9 @@ type Streams struct {
 	retries retries
 	readers readers
 
-	mu sync.Mutex
-	nc *nats.Conn // of the history connection, nil while it is away
+	mu       sync.Mutex
+	nc       *nats.Conn // of the history connection, nil while it is away
+	complain time.Time  // when the log was last told of a refusal
 }
 
 // maxFilters is how many subjects a feed asks for; with more it reads the whole stream.
@@ -92,8 +94,8 @@ func New(cfg Config) *Streams {
 	slices.Sort(s.names)
 	// The feeds must not wait behind reads of history, which the server carries out in the loop that reads our requests.
 	s.conns = []*conn.Conn{
-		conn.New(cfg.NATS, "feed", cfg.Options, conn.Handlers{Up: s.feedUp, Down: s.feedDown}, cfg.Log, cfg.Connections),
-		conn.New(cfg.NATS, "history", cfg.Options, conn.Handlers{Up: s.historyUp, Down: s.historyDown}, cfg.Log, cfg.Connections),
+		conn.New(cfg.NATS, "feed", cfg.Options, conn.Handlers{Up: s.feedUp, Down: s.feedDown, Refused: s.refused}, cfg.Log, cfg.Connections),
+		conn.New(cfg.NATS, "history", cfg.Options, conn.Handlers{Up: s.historyUp, Down: s.historyDown, Refused: s.refused}, cfg.Log, cfg.Connections),
 	}
 	return s
 }
@@ -178,6 +180,29 @@ func (s *Streams) historyDown() {
 	s.nc = nil
 	s.mu.Unlock()
 	s.history.Disconnected()
+}
+
+const complainEvery = 10 * time.Second
+
+// refused hears of requests and subscriptions that the server refuses. Nobody else would be told why no answer comes.
+func (s *Streams) refused(op conn.Op, subj string) {
+	if op == conn.Publish {
+		for _, f := range s.feeds {
+			f.Refused(subj)
+		}
+		s.history.Refused(subj)
+	}
+	s.mu.Lock()
+	now := time.Now()
+	say := now.Sub(s.complain) > complainEvery
+	if say {
+		s.complain = now
+	}
+	s.mu.Unlock()
+	if say {
+		s.cfg.Log.Warn("NATS refuses what headgate needs for its streams", "subject", subj, "subscribe", op == conn.Subscribe,
+			"remedy", "allow the NATS user what headgate -check -online prints")
+	}
 }
 
 // Conns are the connections, for their states.

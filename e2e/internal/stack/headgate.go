@@ -23,6 +23,9 @@ type Headgate struct {
 	*proc.Process
 	Addr, AdminAddr string
 	URL             string // of the public listener, without a path
+
+	args, env []string // what it was started with
+	probe     string   // the one it was waited for
 }
 
 // Options are how it is started.
@@ -39,16 +42,28 @@ type Options struct {
 func StartHeadgate(t testing.TB, o Options) *Headgate {
 	t.Helper()
 	h := launch(t, o)
+	h.probe = "/readyz"
+	if o.Live {
+		h.probe = "/livez"
+	}
+	h.wait(t)
+	return h
+}
+
+// Restart starts it once more after Kill, on the same addresses with the same settings, and waits as StartHeadgate does.
+func (h *Headgate) Restart(t testing.TB) {
+	t.Helper()
+	h.run(t)
+	h.wait(t)
+}
+
+func (h *Headgate) wait(t testing.TB) {
+	t.Helper()
 	ctx, cancel := Deadline(t, startWait)
 	defer cancel()
-	probe := "/readyz"
-	if o.Live {
-		probe = "/livez"
-	}
-	if err := h.waitProbe(ctx, probe); err != nil {
+	if err := h.waitProbe(ctx, h.probe); err != nil {
 		t.Fatal(err)
 	}
-	return h
 }
 
 func launch(t testing.TB, o Options) *Headgate {
@@ -81,19 +96,28 @@ func launch(t testing.TB, o Options) *Headgate {
 	for k, v := range o.Env {
 		env[k] = v
 	}
-	cmd := exec.Command(HeadgateBinary(), o.Args...)
+	h.args = o.Args
 	for k, v := range env {
-		cmd.Env = append(cmd.Env, k+"="+v)
+		h.env = append(h.env, k+"="+v)
 	}
-	h.Process = proc.StartT(t, "headgate", cmd)
+	h.run(t)
+	return h
+}
+
+// run starts the process.
+func (h *Headgate) run(t testing.TB) {
+	t.Helper()
+	cmd := exec.Command(HeadgateBinary(), h.args...)
+	cmd.Env = h.env
+	p := proc.StartT(t, "headgate", cmd)
+	h.Process = p
 	t.Cleanup(func() { // before the process is stopped, so what its end writes is not seen here
-		for line := range strings.Lines(h.Output()) {
+		for line := range strings.Lines(p.Output()) {
 			if strings.Contains(line, "WARNING: DATA RACE") || strings.HasPrefix(line, "panic: ") || strings.Contains(line, `"level":"ERROR"`) {
 				t.Errorf("headgate wrote: %s", line)
 			}
 		}
 	})
-	return h
 }
 
 // Deadline is the test's context with a deadline of its own.

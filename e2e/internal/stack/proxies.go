@@ -47,6 +47,50 @@ func StartNginx(t testing.TB, target string) *Proxy {
 	})
 }
 
+// awayConf is nginx as it should stand in front of replicas that come and go: it asks the next one when a connection is refused, and
+// where none is there it answers so that an EventSource comes back, for which a 502 would be the end.
+const awayConf = `
+daemon off;
+master_process off;
+pid DIR/nginx.pid;
+error_log stderr crit;
+events { worker_connections 900; }
+http {
+  access_log off;
+  client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
+  upstream headgate {
+TARGET
+  }
+  server {
+    listen ADDR;
+    location / {
+      proxy_pass http://headgate;
+      error_page 502 503 504 =200 @away;
+    }
+    location @away {
+      types { }
+      default_type text/event-stream;
+      add_header Cache-Control no-store;
+      add_header Access-Control-Allow-Origin $http_origin;
+      return 200 "retry: 200\n\n";
+    }
+  }
+}
+`
+
+// StartNginxFor starts nginx in front of replicas, with awayConf.
+func StartNginxFor(t testing.TB, gates ...*Headgate) *Proxy {
+	t.Helper()
+	path := need.Program(t, "nginx-light", "nginx")
+	var servers strings.Builder
+	for _, g := range gates {
+		fmt.Fprintf(&servers, "    server %s max_fails=0;\n", g.Addr) // it is back as soon as it listens
+	}
+	return startProxy(t, "nginx", awayConf, servers.String(), func(conf, dir string) *exec.Cmd {
+		return exec.Command(path, "-p", dir, "-c", conf, "-e", "stderr")
+	})
+}
+
 // haproxyConf shares back-end connections between all clients, which is what brings streams that end and other requests together.
 const haproxyConf = `
 global

@@ -1,0 +1,116 @@
+// Package auth is who is asking and which subjects they may use: it verifies tokens, and keeps what they say as an Identity.
+//
+// It knows no requests: gateway finds the token and turns the errors into answers.
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// MaxToken is the longest token that is looked at, in bytes.
+const MaxToken = 16 << 10
+
+// Issuer is someone whose tokens are accepted. Exactly one of JWKSURL, KeyFile and SecretFile says where its keys are.
+type Issuer struct {
+	Name       string   // the iss claim, exactly
+	Audience   []string // one of these must be in the aud claim; at least one
+	JWKSURL    string
+	KeyFile    string   // public keys: PEM, a JWK, or a JWK set; read again when it changes
+	SecretFile string   // a secret shared with the issuer, for HS algorithms; read again when it changes
+	Algorithms []string // none: all that are not HS, or with a secret HS256
+	Type       string   // the typ header, such as at+jwt; empty: whatever it is
+}
+
+// Options are what a Verifier needs.
+type Options struct {
+	Issuers          []Issuer
+	PermissionsClaim string // where a token's permissions are; empty: tokens carry none
+	Anonymous        Grants // of callers without a token
+	Leeway           time.Duration
+	// Fetch gets a JWK set, at most max bytes of it. It ends with the context.
+	Fetch   func(ctx context.Context, url string, max int64) ([]byte, error)
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // nil: none
+}
+
+// Verifier turns tokens into identities. It is safe for concurrent use.
+type Verifier struct {
+	// fixed after New
+	issuers   []*issuer
+	parser    *jwt.Parser
+	claim     string
+	leeway    time.Duration
+	anonymous *Identity
+	metrics   *metrics
+
+	cache cache
+}
+
+// New checks the options. It reads nothing: Load does, and Run.
+func New(o Options) (*Verifier, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	v := &Verifier{claim: o.PermissionsClaim, leeway: o.Leeway, metrics: newMetrics(o.Metrics)}
+	var methods []string
+	for _, wanted := range o.Issuers {
+		if slices.ContainsFunc(v.issuers, func(i *issuer) bool { return i.name == wanted.Name }) {
+			return nil, fmt.Errorf("auth: the issuer %q is there twice", wanted.Name)
+		}
+		i, err := newIssuer(wanted, o)
+		if err != nil {
+			return nil, fmt.Errorf("auth: issuer %q: %w", wanted.Name, err)
+		}
+		i.changed, i.metrics = v.cache.clear, v.metrics
+		v.issuers = append(v.issuers, i)
+		methods = append(methods, i.algorithms...)
+	}
+	if len(v.issuers) == 0 {
+		return nil, errors.New("auth: there is no issuer")
+	}
+	// Claims are validated behind the signature, and by the rules of the issuer that signed.
+	v.parser = jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithoutClaimsValidation(), jwt.WithJSONNumber(), jwt.WithStrictDecoding())
+	anonymous, err := o.Anonymous.compile()
+	if err != nil {
+		return nil, fmt.Errorf("auth: permissions of anonymous callers: %w", err)
+	}
+	v.anonymous = &Identity{anonymous: true, may: anonymous}
+	return v, nil
+}
+
+// Identify verifies a token. A *TokenError says that the token is no good, ErrUnavailable that it cannot be told now.
+func (v *Verifier) Identify(ctx context.Context, token string) (*Identity, error) {
+	id, err := v.identify(ctx, token)
+	v.metrics.judged(err)
+	return id, err
+}
+
+func (v *Verifier) identify(ctx context.Context, token string) (*Identity, error) {
+	if len(token) > MaxToken {
+		return nil, errTooLong
+	}
+	key := digest(token)
+	id, generation := v.cache.get(key)
+	if id == nil {
+		var err error
+		if id, err = v.verify(ctx, token); err != nil {
+			return nil, err
+		}
+		v.cache.put(key, id, len(token), generation)
+	}
+	if !time.Now().Before(id.deadline) {
+		return nil, errExpired
+	}
+	return id, nil
+}
+
+// Anonymous is the identity of a caller without a token.
+func (v *Verifier) Anonymous() *Identity { return v.anonymous }

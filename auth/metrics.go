@@ -1,0 +1,45 @@
+package auth
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics count what has been judged. No label says anything about a caller.
+type metrics struct {
+	tokens *prometheus.CounterVec
+	failed prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_auth_tokens_total",
+			Help: "Tokens that have been judged, by what was found."}, []string{"result"}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_auth_key_errors_total",
+			Help: "Attempts to read the keys of an issuer that failed. The last good ones stay in use."}),
+	}
+	for _, e := range allTokenErrors {
+		m.tokens.WithLabelValues(e.Word)
+	}
+	m.tokens.WithLabelValues("good")
+	m.tokens.WithLabelValues("unavailable")
+	if r != nil {
+		r.MustRegister(m.tokens, m.failed)
+	}
+	return m
+}
+
+func (m *metrics) judged(err error) {
+	var refused *TokenError
+	switch {
+	case err == nil:
+		m.tokens.WithLabelValues("good").Inc()
+	case errors.As(err, &refused):
+		m.tokens.WithLabelValues(refused.Word).Inc()
+	case errors.Is(err, ErrUnavailable):
+		m.tokens.WithLabelValues("unavailable").Inc()
+	}
+}
+
+func (m *metrics) keysFailed() { m.failed.Inc() }

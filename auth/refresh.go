@@ -1,0 +1,112 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	fetchTimeout = 5 * time.Second
+	refreshURL   = 5 * time.Minute  // a key that its issuer has withdrawn is good for as long
+	refreshFile  = 10 * time.Second // mounted secrets change by symbolic links, so files are read rather than watched
+	retryFirst   = time.Second      // after a failure; doubled up to retryMost
+	retryMost    = time.Minute
+	apart        = 10 * time.Second // between two fetches because of unknown keys: whoever makes up names gets no more
+)
+
+// Load reads the files with keys, for the start to fail when one is not good. URLs are left to Run: their servers may be down.
+func (v *Verifier) Load() error {
+	var errs []error
+	for _, i := range v.issuers {
+		if !i.remote {
+			errs = append(errs, i.attempt(context.Background()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run keeps the keys as they are at their issuers, until the context ends.
+func (v *Verifier) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	for _, i := range v.issuers {
+		group.Go(func() { i.run(ctx) })
+	}
+	group.Wait()
+	return nil
+}
+
+func (i *issuer) run(ctx context.Context) {
+	wait := time.Duration(0)
+	if !i.remote && i.current() != nil {
+		wait = refreshFile
+	}
+	retry := retryFirst
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-i.wake:
+			if !i.due() {
+				continue
+			}
+		}
+		if err := i.attempt(ctx); ctx.Err() != nil {
+			return
+		} else if err != nil {
+			i.log.Warn("the keys of an issuer cannot be read; those that are there stay in use", "error", err)
+			wait, retry = retry, min(2*retry, retryMost)
+		} else {
+			wait, retry = refreshFile, retryFirst
+			if i.remote {
+				wait = refreshURL
+			}
+		}
+		timer.Reset(wait + rand.N(wait/10))
+	}
+}
+
+// due says whether the last attempt is long enough ago for another one on demand.
+func (i *issuer) due() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return time.Since(i.attempted) >= apart
+}
+
+// refreshed returns when the keys have been fetched a moment ago, or again now, so that a kid that is still unknown is a wrong one. It
+// fails when they could not be fetched.
+func (i *issuer) refreshed(ctx context.Context) error {
+	i.mu.Lock()
+	recent, fetching, failed, done := time.Since(i.attempted) < apart, i.fetching, i.failed || i.keys == nil, i.done
+	i.mu.Unlock()
+	if recent && !fetching || !i.remote {
+		if failed {
+			return ErrUnavailable
+		}
+		return nil
+	}
+	select {
+	case i.wake <- struct{}{}:
+	default: // somebody has asked already
+	}
+	timeout := time.NewTimer(fetchTimeout)
+	defer timeout.Stop()
+	select {
+	case <-done:
+	case <-timeout.C:
+		return ErrUnavailable
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.failed {
+		return ErrUnavailable
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package inspect
+
+import (
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"headgate/bridge/internal/jsapi"
+	"headgate/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPermissions_NothingTwiceNothingCoveredNothingLeftOpen(t *testing.T) {
+	routes := []config.Route{
+		{Name: "a", Sources: []config.Source{{Type: "core", Subject: "prices.{symbol}"}, {Type: "core", Allow: []string{"feed.>", "prices.>"}}}},
+		{Name: "b", Sources: []config.Source{{Type: "stream", Stream: "S", Subject: "s.{x}"}, {Type: "stream", Stream: "S", Allow: []string{"s.>"}}}},
+		{Name: "c", Publish: &config.Publish{Subject: "users.{user}"}},
+	}
+	cfg := Config{Routes: routes, NATS: config.NATS{InboxPrefix: "_INBOX_x."}}
+	uses, err := usages(routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := permissions(cfg, jsapi.New("", "js.eu"), uses)
+	if got := strings.Join(p.Subscribe, " "); got != "feed.> prices.> _INBOX_x.>" {
+		t.Error(got)
+	}
+	const want = "js.eu.STREAM.INFO.S js.eu.STREAM.MSG.GET.S js.eu.DIRECT.GET.S js.eu.CONSUMER.CREATE.S.> js.eu.CONSUMER.MSG.NEXT.S.* " +
+		"js.eu.CONSUMER.DELETE.S.* users.*"
+	if got := strings.Join(p.Publish, " "); got != want {
+		t.Error(got)
+	}
+	reading := Permissions{Subscribe: []string{`it's."x"`}}
+	if got := reading.Block(); !strings.Contains(got, `publish { deny: ">" }`) || !strings.Contains(got, `"it's.\"x\""`) {
+		t.Error(got)
+	}
+	if got := reading.NSC(); !strings.Contains(got, `--deny-pub '>'`) || !strings.Contains(got, `--allow-sub 'it'\''s."x"'`) {
+		t.Error(got)
+	}
+}
+
+func TestPermitted_TheAPIOfTheServersOwnDomainIsThePlainOne(t *testing.T) {
+	for _, x := range []struct{ domain, prefix, of, want string }{
+		{"", "", "", "$JS.API."}, {"", "", "hub", "$JS.API."}, {"hub", "", "hub", "$JS.API."}, {"hub", "", "leaf", "$JS.hub.API."},
+		{"hub", "", "", "$JS.hub.API."}, {"", "$JS.hub.API", "hub", "$JS.API."}, {"", "hub.API", "hub", "hub.API."},
+	} {
+		if got := permitted(jsapi.New(x.domain, x.prefix), x.of).Subject(""); got != x.want {
+			t.Errorf("%+v: %s", x, got)
+		}
+	}
+}
+
+func TestRights_SayWhatCanBeTold(t *testing.T) {
+	for _, x := range []struct {
+		r       rights
+		pattern string
+		want    verdict
+	}{
+		{rights{}, "a.*", unknown},
+		{rights{told: true}, "a.*", allowed},
+		{rights{told: true, allow: []string{"a.>"}}, "a.*", allowed},
+		{rights{told: true, allow: []string{"a.b"}}, "a.*", partly},
+		{rights{told: true, allow: []string{"b.>"}}, "a.*", refused},
+		{rights{told: true, deny: []string{"a.>"}}, "a.*", refused},
+		{rights{told: true, allow: []string{"a.>"}, deny: []string{"a.secret"}}, "a.*", partly},
+	} {
+		if got := x.r.mayPublish(x.pattern); got != x.want {
+			t.Errorf("%+v, %s: %d, want %d", x.r, x.pattern, got, x.want)
+		}
+	}
+}
+
+func TestReport_OnePlaceOneHeading(t *testing.T) {
+	r := Report{Server: "nats://x:4222"}
+	r.checked()
+	r.add(Finding{Where: "here", Level: Error, Text: "broken", Remedy: "mend it"})
+	r.add(Finding{Where: "here", Level: Note, Text: "so it is"})
+	var b strings.Builder
+	if _, err := r.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	const want = "\nhere\n    error: broken\n        remedy: mend it\n    note: so it is\n\n1 error, 0 warnings, 1 note; 1 check found nothing wrong.\n"
+	if !strings.Contains(b.String(), want) || !r.Failed() {
+		t.Error(b.String())
+	}
+}

@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"headgate/auth"
+	"headgate/internal/config"
+)
+
+// Identities say who is asking. Identify fails with an *auth.TokenError or auth.ErrUnavailable.
+type Identities interface {
+	Identify(ctx context.Context, token string) (*auth.Identity, error)
+	Anonymous() *auth.Identity
+}
+
+// shown is the token of a request. It is never part of a refusal or a log line.
+type shown struct {
+	token      string
+	cookieOnly bool // no more than a browser adds by itself, whoever made the request
+}
+
+// identify finds out who is asking. Without identities it is nobody, nil, and the route alone decides. A token that is shown is judged,
+// also where none is needed: whoever shows a bad one should hear of it.
+func (s *Server) identify(c *call) (*auth.Identity, error) {
+	if s.identities == nil {
+		return nil, nil
+	}
+	id, err := s.caller(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := id.Meets(c.route.require, c.pathValue); err != nil {
+		return nil, forbidden(id, claimsForbidden, "", err)
+	}
+	return id, nil
+}
+
+func (s *Server) caller(c *call) (*auth.Identity, error) {
+	seen, err := s.shownToken(c.r)
+	switch {
+	case err != nil:
+		return nil, err
+	case seen.token == "" && c.route.required:
+		return nil, &refusal{kind: tokenMissing}
+	case seen.token == "":
+		return s.identities.Anonymous(), nil
+	case seen.cookieOnly && !c.cookieCounts():
+		return nil, &refusal{kind: cookieCrossOrigin}
+	}
+	id, err := s.identities.Identify(c.r.Context(), seen.token)
+	if err != nil {
+		return nil, notIdentified(c, err)
+	}
+	return id, nil
+}
+
+// shownToken looks at every place where a token may be. Two different ones are refused: whichever was taken, somebody would be surprised.
+func (s *Server) shownToken(r *http.Request) (shown, error) {
+	var explicit, cookies []string
+	for _, field := range r.Header.Values("Authorization") {
+		// RFC 6750, section 2.1; the scheme without regard to case (RFC 9110, section 11.1). Other schemes are not for us.
+		if scheme, token, ok := strings.Cut(field, " "); ok && strings.EqualFold(scheme, "Bearer") {
+			explicit = append(explicit, strings.TrimSpace(token))
+		}
+	}
+	if name := s.cfg.Auth.QueryParameter; name != "" && r.URL.RawQuery != "" {
+		explicit = append(explicit, queryOf(r).values[name]...)
+	}
+	if name := s.cfg.Auth.Cookie; name != "" {
+		for _, cookie := range r.CookiesNamed(name) {
+			cookies = append(cookies, cookie.Value)
+		}
+	}
+	var seen shown
+	for _, token := range slices.Concat(explicit, cookies) {
+		switch {
+		case token == "" || token == seen.token: // an empty cookie is what some servers leave of a session
+		case seen.token != "":
+			return shown{}, &refusal{kind: tokenAmbiguous}
+		default:
+			seen.token = token
+		}
+	}
+	seen.cookieOnly = seen.token != "" && !slices.Contains(explicit, seen.token)
+	return seen, nil
+}
+
+// cookieCounts says whether a cookie may stand for the caller: the page that asks must be of our own host, or of an origin that the route
+// lets send cookies. A request without Origin is one by a page of this origin, by a person, or by no browser at all, unless
+// Sec-Fetch-Site says otherwise (RFC 6454, section 7; Fetch Metadata, section 2.1).
+func (c *call) cookieCounts() bool {
+	if origins := c.r.Header.Values("Origin"); len(origins) > 0 {
+		if len(origins) > 1 {
+			return false
+		}
+		scheme, host, _ := strings.Cut(origins[0], "://")
+		own := (scheme == "http" || scheme == "https") && host != "" && strings.EqualFold(host, c.r.Host)
+		return own || c.route.credentials && c.originAllowed()
+	}
+	switch c.r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return true
+	}
+	return false
+}
+
+// pathValue is the value of a path parameter.
+func (c *call) pathValue(name string) (string, bool) { return c.r.PathValue(name), true }
+
+// notIdentified turns what is wrong with a token into a refusal.
+func notIdentified(c *call, err error) error {
+	var bad *auth.TokenError
+	switch {
+	case errors.As(err, &bad):
+		return &refusal{kind: tokenInvalid, detail: bad.Reason, cause: errors.New(bad.Word)}
+	case c.r.Context().Err() != nil:
+		c.outcome, c.answered = "client-gone", true
+		return errGone
+	case errors.Is(err, auth.ErrUnavailable):
+		return &refusal{kind: keysAway, cause: err}
+	}
+	return &refusal{kind: internal, cause: err}
+}
+
+// errGone says that nobody waits for an answer any more.
+var errGone = errors.New("the client has gone")
+
+// forbidden is the refusal of a subject that the identity may not use. A caller without a token could get one, so it is told to.
+func forbidden(id *auth.Identity, k kind, detail string, cause error) *refusal {
+	if id.Anonymous() {
+		return &refusal{kind: tokenMissing, cause: cause}
+	}
+	return &refusal{kind: k, detail: detail, cause: cause}
+}
+
+// challenges are the errors of RFC 6750, section 3.1, by refusal. A request without a token gets none.
+var challenges = map[kind]string{tokenMissing: "", tokenInvalid: "invalid_token", tokenAmbiguous: "invalid_request",
+	claimsForbidden: "insufficient_scope", notReadable: "insufficient_scope", notPublishable: "insufficient_scope"}
+
+// challenge is the WWW-Authenticate field of a refusal (RFC 6750, section 3), or empty. The detail is one of auth's sentences, which hold
+// nothing of the caller.
+func (r *refusal) challenge() string {
+	code, ok := challenges[r.kind]
+	switch {
+	case !ok:
+		return ""
+	case code == "":
+		return `Bearer realm="headgate"`
+	case r.kind == tokenInvalid:
+		return `Bearer realm="headgate", error="` + code + `", error_description="` + r.detail + `"`
+	}
+	return `Bearer realm="headgate", error="` + code + `"`
+}
+
+// compileAuth takes what the route says about callers.
+func (rt *route) compileAuth(cr config.Route, cfg config.Config) {
+	rt.identified = cfg.Auth.Mode == "jwt"
+	rt.required, rt.credentials = cr.AuthRequired, cr.CORS.AllowCredentials
+	for _, r := range cr.AuthRequire {
+		rt.require = append(rt.require, auth.Rule{Claim: r.Claim, Equals: r.Equals, Contains: r.Contains, In: r.In})
+	}
+}

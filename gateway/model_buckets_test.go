@@ -1,0 +1,223 @@
+package gateway_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headgate/internal/devnats"
+	"headgate/internal/subject"
+)
+
+func flagsBucket() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{Bucket: "FLAGS", History: 2, Storage: jetstream.FileStorage, LimitMarkerTTL: time.Minute}
+}
+
+// TestModel_BucketsThatLoseKeys runs clients of a bucket from which keys disappear in every way, also without a message that says so.
+// Whenever nothing changes, every client must have what the bucket has: never a key that is no more.
+func TestModel_BucketsThatLoseKeys(t *testing.T) {
+	ns, err := devnats.Start(devnats.Options{JetStream: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ns.Shutdown)
+	w := newWorld(t, ns.URL())
+	kv := w.bucket(flagsBucket())
+	routes := kvRoutes()[:3]
+	cfg := modelConfig(ns.URL(), routesOf(routes))
+	one, two := startReplica(t, cfg).ready(), startReplica(t, cfg).ready()
+	var clients []*modelClient
+	for n := range 6 * len(routes) {
+		clients = append(clients, w.client(t, n, routes[n%len(routes)], one, two))
+	}
+	steady := []*modelClient{w.client(t, 100, routes[0], one), w.client(t, 101, routes[1], two), w.client(t, 102, routes[2], two)}
+	rnd := w.rand(3000)
+	acts := []struct {
+		name string
+		do   func()
+	}{
+		{"purge of the stream", func() { w.purge("KV_FLAGS", "", 0) }},
+		{"purge of a subject", func() { w.purge("KV_FLAGS", fmt.Sprintf("$KV.FLAGS.*.k%d", rnd.IntN(6)), 0) }},
+		{"deleted messages", func() { w.deleteSome("KV_FLAGS", rnd) }},
+		{"another bucket", func() { w.anotherBucket(rnd) }},
+		{"deleted consumers", func() { w.deleteConsumers("KV_FLAGS") }},
+		{"restart of NATS", func() {
+			if err := ns.Restart(); err != nil {
+				t.Error(err)
+			}
+		}},
+	}
+	for _, n := range rnd.Perm(len(acts)) {
+		w.t.Logf("%s %s", time.Now().Format("05.000"), acts[n].name)
+		quiet, wait := w.staying(steady, kv)
+		ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
+		everybody(ctx, w, clients,
+			func(ctx context.Context) { w.changing(ctx, kv, uint64(10+n), 100) },
+			func(ctx context.Context) { w.expiring(ctx, rnd.Uint64()) },
+			func(ctx context.Context) {
+				nap(ctx, 400*time.Millisecond)
+				w.quiet.Lock()
+				acts[n].do()
+				w.quiet.Unlock()
+			})
+		cancel()
+		quiet()
+		w.converge(clients, kv)
+		wait()
+	}
+}
+
+// staying lets clients follow the bucket without a cut, until they have what it has, some time after quiet was called.
+func (w *world) staying(clients []*modelClient, kv jetstream.KeyValue) (quiet, wait func()) {
+	var is atomic.Pointer[map[string]kvValue] // what the bucket has, once nothing changes it any more
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	var wg, poll sync.WaitGroup
+	for _, c := range clients {
+		tr := c.tracks["KV_FLAGS"]
+		got := false
+		c.enough = func() bool {
+			want := is.Load()
+			got = want != nil && c.open.live && len(c.open.inState) == 0 && maps.Equal(tr.keys, matching(*want, tr.filter))
+			return got
+		}
+		wg.Go(func() {
+			for !got && ctx.Err() == nil {
+				c.session(ctx, 1<<30, 2*patience)
+			}
+			if !got {
+				c.fail("stays, and has\n  %v, the bucket\n  %v", tr.keys, matching(*is.Load(), tr.filter))
+			}
+		})
+	}
+	quiet = func() {
+		poll.Go(func() {
+			for ctx.Err() == nil {
+				keys := w.keys(kv)
+				is.Store(&keys)
+				nap(ctx, 100*time.Millisecond)
+			}
+		})
+	}
+	return quiet, func() { wg.Wait(); cancel(); poll.Wait() }
+}
+
+func matching(keys map[string]kvValue, filter string) map[string]kvValue {
+	mine := maps.Clone(keys)
+	maps.DeleteFunc(mine, func(key string, _ kvValue) bool { return !subject.Match(filter, key) })
+	return mine
+}
+
+// anotherBucket deletes the bucket and makes it again, perhaps with some keys.
+func (w *world) anotherBucket(rnd *rand.Rand) {
+	w.remove("KV_FLAGS")
+	nap(context.Background(), time.Duration(rnd.IntN(2)*rnd.IntN(1000))*time.Millisecond)
+	kv := w.bucket(flagsBucket())
+	for range rnd.IntN(100) {
+		w.do("put", func(ctx context.Context) error {
+			_, err := kv.Put(ctx, fmt.Sprintf("eu.k%d", rnd.IntN(12)), []byte("again"))
+			return err
+		})
+	}
+}
+
+// expiring puts keys that live for a second.
+func (w *world) expiring(ctx context.Context, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	for ctx.Err() == nil {
+		m := nats.NewMsg(fmt.Sprintf("$KV.FLAGS.eu.k%d", rnd.IntN(12)))
+		m.Header.Set("Nats-TTL", "1s") // ADR-43
+		m.Data = []byte("for a second")
+		w.quiet.RLock()
+		_, _ = w.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0)) // it is away now and then
+		w.quiet.RUnlock()
+		nap(ctx, 50*time.Millisecond)
+	}
+}
+
+// converge waits until every client has what the bucket has.
+func (w *world) converge(clients []*modelClient, kv jetstream.KeyValue) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		wg.Go(func() {
+			var want map[string]kvValue
+			tr := c.tracks["KV_FLAGS"]
+			for ctx.Err() == nil {
+				c.session(ctx, 1<<30, 250*time.Millisecond)
+				want = matching(w.keys(kv), tr.filter)
+				if maps.Equal(tr.keys, want) && c.open != nil && c.open.live {
+					return
+				}
+			}
+			c.fail("has\n  %v, the bucket\n  %v", tr.keys, want)
+		})
+	}
+	wg.Wait()
+}
+
+// A key is removed without a message, so no position says that it was. Whoever was at the end of the bucket before that must get a
+// fresh state when he comes back, from a gateway that has seen it and from one that was started since.
+func TestBucket_AKeyThatWentInSilenceIsNotKept(t *testing.T) {
+	p := newPit(t, streamA(), nil, streamRoute("all", "a.>", "a.>"))
+	kv := p.bucket(jetstream.KeyValueConfig{Bucket: "FLAGS"})
+	cfg := modelConfig(p.ns.URL(), routesOf(kvRoutes()[:1]))
+	p.gw = startReplica(t, cfg).ready()
+	for _, key := range []string{"eu.a", "eu.b"} {
+		if _, err := kv.PutString(t.Context(), key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stays := p.open("/eu", "")
+	for puts, done := 0, false; puts < 2 || !done; {
+		e := stays.next()
+		done = done || e.Type == "$snapshot"
+		if e.Type == "put" {
+			puts++
+		}
+	}
+	id := stays.dec.LastEventID()
+	back := p.open("/eu", id)
+	if e := back.want("$ready"); !strings.Contains(e.Data, "replay") {
+		t.Errorf("$ready %s", e.Data)
+	}
+	p.purge("KV_FLAGS", "$KV.FLAGS.eu.a", 0)
+	stays.gap("reset")
+	check := func() {
+		t.Helper()
+		rd := p.open("/eu", id)
+		rd.want("$ready")
+		if e := rd.want("put"); !strings.Contains(e.Data, "eu.b") {
+			t.Errorf("put %s", e.Data)
+		}
+		rd.want("$snapshot")
+	}
+	check()
+	p.gw.stop()
+	p.gw.start()
+	p.gw.ready()
+	check()
+	if _, err := kv.PutString(t.Context(), "eu.c", "1"); err != nil {
+		t.Fatal(err)
+	}
+	stays = p.open("/eu", "")
+	for e := stays.next(); !strings.Contains(e.Data, "eu.c"); e = stays.next() {
+	}
+	p.mustPublish("KV_FLAGS", "$KV.FLAGS.eu.d", "1")
+	for e := stays.next(); !strings.Contains(e.Data, "eu.d"); e = stays.next() {
+	}
+	again := p.open("/eu", stays.dec.LastEventID())
+	if e := again.want("$ready"); !strings.Contains(e.Data, "replay") {
+		t.Errorf("$ready %s", e.Data)
+	}
+}

@@ -1,0 +1,191 @@
+package gateway_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"headgate/internal/config"
+	"headgate/internal/cursor"
+	"headgate/internal/devnats"
+)
+
+// jobRoute is a route whose streams end.
+func jobRoute(mode string) modelRoute {
+	return streamRoute("job"+mode, "a.{job}.progress", "", func(r *modelRoute) {
+		r.Path = "/job" + mode + "/{job}"
+		r.Snapshot.Mode = mode
+		r.End = config.End{Field: "state", In: []string{`"done"`, `"failed"`}}
+	})
+}
+
+// TestModel_StreamsThatEnd runs clients of jobs, each of which publishes its progress and ends. However a client is cut around the last
+// event, it gets that, once, and is then told that there is nothing more.
+func TestModel_StreamsThatEnd(t *testing.T) {
+	ns, err := devnats.Start(devnats.Options{JetStream: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ns.Shutdown)
+	w := newWorld(t, ns.URL())
+	w.create(streamA())
+	routes := []modelRoute{jobRoute("last"), jobRoute("")}
+	cfg := modelConfig(ns.URL(), routesOf(routes))
+	one, two := startReplica(t, cfg).ready(), startReplica(t, cfg).ready()
+	var wg sync.WaitGroup
+	var clients []*modelClient
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	for n := range 60 {
+		job := fmt.Sprintf("a.j%d.progress", n/3)
+		route := routes[n%2]
+		route.ask, route.filters = fmt.Sprintf("%s/j%d", route.ask, n/3), []string{job}
+		c := w.client(t, n, route, one, two)
+		clients = append(clients, c)
+		wg.Go(func() { c.untilItEnds(ctx) })
+	}
+	for n := range 20 {
+		rnd := w.rand(uint64(5000 + n))
+		wg.Go(func() {
+			job := fmt.Sprintf("a.j%d.progress", n)
+			nap(ctx, 300*time.Millisecond) // those without a state have come
+			for i := range 20 + rnd.IntN(60) {
+				w.mustPublish("A", job, fmt.Sprintf(`{"state":"runs","n":%d}`, i))
+				nap(ctx, time.Duration(rnd.IntN(30))*time.Millisecond)
+			}
+			w.mustPublish("A", job, `{"state":"done"}`)
+		})
+	}
+	wg.Wait()
+	for _, c := range clients {
+		if !c.ended || c.tracks["A"].at != w.lastMatch(c.tracks["A"]) {
+			c.fail("ended %v, at %v of %v", c.ended, c.tracks["A"].at, w.lastMatch(c.tracks["A"]))
+		}
+		c.verify()
+	}
+}
+
+func (w *world) mustPublish(stream, subject, data string) {
+	w.t.Helper()
+	if err := w.publish(stream, subject, data); err != nil {
+		w.t.Errorf("publish: %v", err)
+	}
+}
+
+// untilItEnds is the life of a client that is cut around every event, until it is told that there is nothing more.
+func (c *modelClient) untilItEnds(ctx context.Context) {
+	for ctx.Err() == nil && !c.ended {
+		most := 1 + c.rnd.IntN(12)
+		if c.id == "" && c.route.Snapshot.Mode == "" {
+			most = 2 // so that it has a position before the job begins
+		}
+		c.session(ctx, most, time.Duration(20+c.rnd.IntN(500))*time.Millisecond)
+		nap(ctx, time.Duration(c.rnd.IntN(20))*time.Millisecond)
+	}
+}
+
+// TestModel_AStreamThatIsRestored runs clients while the stream is restored from a backup, so that what comes then has the sequences of
+// what is lost.
+func TestModel_AStreamThatIsRestored(t *testing.T) {
+	dir := t.TempDir()
+	ns, err := devnats.Start(devnats.Options{JetStream: true, StoreDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ns.Shutdown)
+	w := newWorld(t, ns.URL())
+	w.create(streamA())
+	routes := modelRoutes()[:13] // those of one stream
+	one := startReplica(t, modelConfig(ns.URL(), routesOf(routes))).ready()
+	var clients []*modelClient
+	for n := range 2 * len(routes) {
+		clients = append(clients, w.client(t, n, routes[n%len(routes)], one))
+	}
+	phase := func(d time.Duration, perSecond int, number uint64) {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		everybody(ctx, w, clients, func(ctx context.Context) { w.publishing(ctx, "A", number, perSecond) })
+	}
+	phase(time.Second, 200, 1)
+	backup := t.TempDir()
+	last := w.lastOf("A")
+	ns.Stop()
+	copyDir(t, backup, dir)
+	restart(t, ns)
+	eventually(t, "the publisher", func() bool { return w.publish("A", "a.t0.k0", "first") == nil })
+	phase(2*time.Second, 300, 2)
+	finish(w, clients)
+	lost := w.lastOf("A")
+
+	ns.Stop()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	copyDir(t, dir, backup)
+	restart(t, ns)
+	w.wentBack("A", last)
+	for _, c := range clients {
+		c.startAgain()
+	}
+	phase(3*time.Second, 20, 3)
+	if now := w.lastOf("A"); now >= lost {
+		t.Fatalf("the stream has grown to %d, beyond %d", now, lost)
+	}
+	finish(w, clients)
+	phase(2*time.Second, 300, 4)
+	finish(w, clients)
+	for _, c := range clients {
+		if c.rewinds == 0 {
+			c.fail("was never told that the stream was rewound: %s", strings.Join(c.begin[:min(25, len(c.begin))], "\n  "))
+		}
+	}
+}
+
+func restart(t *testing.T, ns *devnats.Server) {
+	t.Helper()
+	if err := ns.Restart(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copyDir(t *testing.T, to, from string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) lastOf(stream string) uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now[stream].last
+}
+
+// wentBack forgets what a stream had behind a sequence.
+func (w *world) wentBack(stream string, last uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.now[stream]
+	for seq := range l.stored {
+		if seq > last {
+			delete(l.stored, seq)
+		}
+	}
+	l.last = last
+}
+
+// startAgain forgets what was given, which has been verified, and keeps the position.
+func (c *modelClient) startAgain() {
+	c.past, c.loyal, c.begin = nil, true, nil
+	for _, tr := range c.tracks {
+		tr.given, tr.whole = map[cursor.Entry]stored{}, nil
+		clear(tr.ranges)
+		clear(tr.sure)
+		clear(tr.claims)
+		clear(tr.reborn)
+	}
+}
