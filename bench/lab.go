@@ -214,6 +214,7 @@ func (l *Lab) Settle(s *Server, still time.Duration) (int64, error) {
 		if err := s.free(); err != nil {
 			return 0, fmt.Errorf("settle: %w", err)
 		}
+		still = min(still, 2*time.Second) // nothing is left to come by itself
 	}
 	return l.settleAll([]*Server{s}, still)
 }

@@ -112,7 +112,7 @@ func (l *Lab) cutOff(name string, clients int, kinds []string, prepare func() er
 func (sc *Scene) cutAndReturn(rate float64) (took time.Duration, run Run, err error) {
 	s := sc.Swarm
 	s.resetTally()
-	const messages = 12
+	const messages = 8
 	first := sc.Pub.seq[shared]
 	start := now()
 	failed := make(chan error, 1)

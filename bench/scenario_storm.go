@@ -127,7 +127,7 @@ func (j *jet) storm(s storm, name string) (Row, error) {
 		if err != nil {
 			return err
 		}
-		if err := sc.lookOn(time.Second); err != nil { // duplicates would come now
+		if err := sc.lookOn(min(time.Second, l.size.Stretch/2)); err != nil { // duplicates would come now
 			return err
 		}
 		if count[2], err = j.consumers(); err != nil {
