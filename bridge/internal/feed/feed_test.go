@@ -166,7 +166,11 @@ func TestServerRestart_FileStreamGoesOnMemoryStreamBeginsAgain(t *testing.T) {
 			if err := w.server.Restart(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the connection", w.nc.IsConnected)
+			eventually(t, "the connection", func() bool { return w.nc.IsConnected() && w.nc.Stats().Reconnects > 0 })
+			eventually(t, "JetStream", func() bool {
+				_, err := w.js.AccountInfo(t.Context())
+				return err == nil
+			})
 			if storage == jetstream.FileStorage {
 				w.put("s.4")
 				rec.waitFor(t, "3 s.3", "4 s.4")
