@@ -25,14 +25,14 @@ type joint struct {
 type jointState struct {
 	streams []*stream.State
 	giving  bool           // an initial state
-	count   int            // events of it
+	count   []int          // events of it, by stream
 	at      []cursor.Entry // of the streams whose initial state has been given: what it is the state of
 	ended   bool           // nothing will follow it
 	part    int            // those before it have given everything that was asked for
 }
 
 func (j *joint) newState() *jointState {
-	st := &jointState{at: make([]cursor.Entry, len(j.streams))}
+	st := &jointState{at: make([]cursor.Entry, len(j.streams)), count: make([]int, len(j.streams))}
 	for range j.streams {
 		st.streams = append(st.streams, stream.Reading())
 	}
@@ -78,7 +78,7 @@ func (j *joint) open(ctx context.Context, b *Bridge, req flow.Request, o *flow.O
 			o.Start = at.Start
 		}
 	}
-	st.at = make([]cursor.Entry, len(j.streams))
+	st.at, st.count = make([]cursor.Entry, len(j.streams)), make([]int, len(j.streams))
 	o.State = st
 	return nil
 }
@@ -165,7 +165,10 @@ func (j *joint) Read(ask flow.Ask, done func(flow.Batch)) {
 func (j *joint) initial(i int, st *jointState, ask flow.Ask, done func(flow.Batch)) {
 	st.giving = true
 	j.streams[i].Initial(st.streams[i], ask.MaxBytes, func(b stream.InitialBatch) {
-		st.count += b.Count
+		if b.Anew {
+			st.count[i] = 0
+		}
+		st.count[i] += b.Count
 		if b.Done {
 			st.at[i], st.ended = b.At, st.ended || b.Ended
 		}
@@ -176,18 +179,21 @@ func (j *joint) initial(i int, st *jointState, ask flow.Ask, done func(flow.Batc
 // given is the end of the initial state: the positions that it is the state of, and $snapshot.
 func (j *joint) given(st *jointState) []flow.Event {
 	var events []flow.Event
+	count := 0
 	for i, at := range st.at {
+		count += st.count[i]
 		if at != (cursor.Entry{}) {
 			events = append(events, flow.Event{Entry: j.entries + i, Tag: at.Tag, Seq: at.Seq})
 		}
 	}
 	last := &events[len(events)-1]
-	last.Frame = sse.NewFrame("$snapshot", []byte(`{"count":`+strconv.Itoa(st.count)+`}`))
+	last.Frame = sse.NewFrame("$snapshot", []byte(`{"count":`+strconv.Itoa(count)+`}`))
 	if st.ended {
 		last.End = flow.Done
 	}
-	st.giving, st.count, st.ended = false, 0, false
+	st.giving, st.ended = false, false
 	clear(st.at)
+	clear(st.count)
 	return events
 }
 

@@ -144,5 +144,33 @@ func (s *Source) bounded(st *State, inc *feed.Incarnation, from, start uint64, m
 		return
 	}
 	h := gap.Hole{Reason: gap.Limit, From: from + 1, To: start, Unsure: !certain && !s.everything(inc)}
-	done(s.holeAt(st, h, flow.Event{Seq: start}))
+	if s.format.EndField == "" {
+		done(s.holeAt(st, h, flow.Event{Seq: start}))
+		return
+	}
+	// The last event of a stream that has ended is never left out: whoever does not get it would wait for it.
+	s.streams.history.Last(s.request(inc, from, start, 0), func(a historyAnswer) {
+		if a.Err != nil {
+			st.bounded = false
+			s.again(a.Err, done)
+			return
+		}
+		if n := len(a.Items); n > 0 && a.Items[n-1].Seq > from {
+			if last := s.event(a.Items[n-1], inc); last.End == flow.Done {
+				done(s.ended(st, h, last))
+				return
+			}
+		}
+		done(s.holeAt(st, h, flow.Event{Seq: start}))
+	})
+}
+
+// ended is a replay of which the bounds have left only the last event of the stream.
+func (s *Source) ended(st *State, h gap.Hole, last flow.Event) (b Batch) {
+	if h.To = last.Seq - 1; h.To >= h.From {
+		h.Source = s.spec.Name
+		b.Events = append(b.Events, flow.Event{Frame: s.gap(h), Seq: h.To})
+	}
+	b.Events = append(b.Events, last)
+	return b
 }

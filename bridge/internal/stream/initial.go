@@ -1,11 +1,13 @@
 package stream
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
+	"headgate/bridge/internal/history"
 	"headgate/bridge/internal/kv"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
@@ -16,12 +18,13 @@ import (
 type initial struct {
 	mode  flow.SnapshotMode
 	inc   *feed.Incarnation // nil: nothing has been read yet
+	least uint64            // how young it must be: a client that has been here before never goes back
 	at    uint64            // what it is the state of: everything up to here
 	items []*encode.Item    // still to be given
 	from  uint64            // modes all and since: read up to here
 	walks bool              // modes all and since: (from, at] is still to be read
 	ended bool              // its last message is one that ends the stream
-	gap   *gap.Hole         // modes all and since: what the bounds left out
+	gaps  []gap.Hole        // to be told before the next of them
 }
 
 // firstState is the initial state before anything of it has been read.
@@ -32,6 +35,13 @@ func (s *Source) firstState() *initial {
 	return &initial{mode: s.spec.Initial.Mode}
 }
 
+// freshState is that of a client that has been given something already.
+func (s *Source) freshState() *initial {
+	i := s.firstState()
+	i.least = s.feed.State().Cursor
+	return i
+}
+
 // InitialBatch is a part of an initial state. Its events carry no id.
 type InitialBatch struct {
 	Events []flow.Event
@@ -39,6 +49,7 @@ type InitialBatch struct {
 	Done   bool         // that was all
 	At     cursor.Entry // Done: what it is the state of
 	Ended  bool         // Done: nothing will ever follow
+	Anew   bool         // what was given before does not count
 	Err    error
 }
 
@@ -55,7 +66,7 @@ func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 	case i.inc == nil:
 		s.load(i, func(err error) {
 			if err != nil {
-				s.restart(st, err, done)
+				s.retry(st, err, done)
 				return
 			}
 			s.give(st, maxBytes, done)
@@ -67,14 +78,25 @@ func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 	}
 }
 
-// restart begins an initial state anew, after a pause.
-func (s *Source) restart(st *State, err error, done func(InitialBatch)) {
-	began := st.initial
+// retry goes on with an initial state after a pause. When the stream has begun again meanwhile, the state of the new one is given, and
+// the client is told to forget what it has of the old one. A state that is too large for anybody to hold ends the stream.
+func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
+	if errors.Is(err, history.ErrTooLarge) {
+		s.streams.tooLarge.Do(func() {
+			s.streams.cfg.Log.Error("a state is too large to be given: its streams are ended; let the route's subject match fewer subjects, or use "+
+				"snapshot mode last", "stream", s.stream, "source", s.spec.Name, "cause", err)
+		})
+		done(InitialBatch{Err: err})
+		return
+	}
 	s.again(err, func(Batch) {
-		if began.inc != nil {
-			st.initial = s.firstState() // what was given of it is replaced, message by message
+		b := InitialBatch{}
+		if inc := st.initial.inc; inc != nil && !inc.Same(s.feed.State().Inc) {
+			st.initial = s.freshState()
+			st.initial.gaps = []gap.Hole{{Reason: gap.Reset, Snapshot: true}}
+			b.Anew = true
 		}
-		done(InitialBatch{})
+		done(b)
 	})
 }
 
@@ -95,6 +117,9 @@ func (s *Source) load(i *initial, done func(error)) {
 	keep := func(a historyAnswer) {
 		if a.Err == nil && !now.Inc.Same(s.feed.State().Inc) {
 			a.Err = errAgain // the stream has begun again meanwhile
+		}
+		if a.Err == nil && i.mode != flow.LastMessage {
+			now.Cursor = a.Upto // that of the state, which others may have asked for
 		}
 		if a.Err != nil {
 			done(a.Err)
@@ -121,7 +146,7 @@ func (s *Source) load(i *initial, done func(error)) {
 			s.loadWalk(i, now, seq, done)
 		})
 	default:
-		s.streams.history.LastPerSubject(r, keep)
+		s.streams.states.get(s, now, i.least, keep)
 	}
 }
 
@@ -143,7 +168,7 @@ func (s *Source) loadWalk(i *initial, now feed.State, from uint64, done func(err
 			return
 		}
 		if missed {
-			i.gap = &gap.Hole{Reason: gap.Limit, From: from + 1, To: newest}
+			i.gaps = append(i.gaps, gap.Hole{Reason: gap.Limit, From: from + 1, To: newest})
 		}
 		begin(newest)
 	})
@@ -154,8 +179,11 @@ func (s *Source) walk(st *State, maxBytes int, done func(InitialBatch)) {
 	i := st.initial
 	s.messages(i.inc, i.from, i.at, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
 		if err != nil {
-			s.restart(st, err, done)
+			s.retry(st, err, done)
 			return
+		}
+		if first > i.from+1 {
+			i.gaps = append(i.gaps, gap.Hole{Reason: gap.Expired, From: i.from + 1, To: min(first-1, i.at), Unsure: !s.everything(i.inc)})
 		}
 		i.items, i.from = slices.Clone(items), upto
 		i.walks = upto < i.at
@@ -167,10 +195,10 @@ func (s *Source) walk(st *State, maxBytes int, done func(InitialBatch)) {
 func (s *Source) give(st *State, maxBytes int, done func(InitialBatch)) {
 	i := st.initial
 	var b InitialBatch
-	if i.gap != nil {
-		b.Events = append(b.Events, flow.Event{Frame: s.gap(*i.gap), Bare: true})
-		i.gap = nil
+	for _, h := range i.gaps {
+		b.Events = append(b.Events, flow.Event{Frame: s.gap(h), Bare: true})
 	}
+	i.gaps = nil
 	size, n := 0, 0
 	for ; n < len(i.items) && size < maxBytes; n++ {
 		e := s.event(i.items[n], i.inc)

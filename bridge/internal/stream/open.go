@@ -103,6 +103,11 @@ func sameSource(position cursor.Position, tag cursor.Tag) bool {
 	return !known && slices.ContainsFunc(position, func(e cursor.Entry) bool { return e.Tag.SameSource(tag) })
 }
 
+// anew is the start of a client of a bucket that has been here before, and gets the state once more.
+func (s *Source) anew(inc *feed.Incarnation) Opened {
+	return Opened{Start: flow.Snapshot, From: cursor.Entry{Tag: inc.Tag}, State: &State{initial: s.freshState()}}
+}
+
 // first is the start of a client that comes for the first time.
 func (s *Source) first(inc *feed.Incarnation) Opened {
 	if s.bucket() || s.spec.Initial.Mode != flow.NoSnapshot {
@@ -132,7 +137,7 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 		}
 	}
 	if s.bucket() && doubtful(now, seq) {
-		return s.first(inc), nil // a state needs no history of itself
+		return s.anew(inc), nil // a state needs no history of itself
 	}
 	if err := s.finished(ctx, inc, seq); err != nil {
 		return Opened{}, err
@@ -146,14 +151,14 @@ func doubtful(now feed.State, seq uint64) bool { return seq < now.Floor || seq <
 // hole is the start of a client of whose position nothing certain is known: behind a gap, or with a fresh state.
 func (s *Source) hole(inc *feed.Incarnation, r gap.Reason, from uint64) Opened {
 	if s.bucket() {
-		return s.first(inc)
+		return s.anew(inc)
 	}
 	o := Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: from}, State: &State{}}
 	if from == cursor.Live {
 		o.Start, o.State.bounded = flow.Live, true
 	}
 	if s.fresh() {
-		o = Opened{Start: flow.Snapshot, From: cursor.Entry{Tag: inc.Tag}, State: &State{initial: s.firstState()}}
+		o = Opened{Start: flow.Snapshot, From: cursor.Entry{Tag: inc.Tag}, State: &State{initial: s.freshState()}}
 	}
 	o.Gap = s.gap(gap.Hole{Reason: r, Snapshot: s.fresh()})
 	return o

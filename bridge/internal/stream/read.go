@@ -91,7 +91,7 @@ func (s *Source) begunAgain(from, to cursor.Entry, inc *feed.Incarnation) Batch 
 func (s *Source) holeAt(st *State, h gap.Hole, e flow.Event) Batch {
 	if s.fresh() {
 		h.Snapshot, e.Bare = true, true
-		st.initial = s.firstState()
+		st.initial = s.freshState()
 		if s.bucket() {
 			h.From, h.To = 0, 0
 		}
@@ -139,7 +139,7 @@ func (s *Source) batch(st *State, inc *feed.Incarnation, items []*encode.Item, f
 	}
 	b.Events = append(b.Events, flow.Event{Seq: upto})
 	b.Done = upto >= to
-	if most := s.spec.Bounds.MaxBytes; most > 0 && st.bytes > most && !b.Done {
+	if most := s.spec.Bounds.MaxBytes; most > 0 && st.bytes > most && !b.Done && s.format.EndField == "" { // see bounded
 		rest := s.holeAt(st, gap.Hole{Reason: gap.Limit, From: upto + 1, To: to, Unsure: !s.everything(inc)}, flow.Event{Seq: to})
 		b.Events, b.Done = append(b.Events, rest.Events...), !st.Initial()
 	}

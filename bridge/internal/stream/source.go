@@ -40,7 +40,7 @@ func (s *Source) bucket() bool { return s.spec.Kind == flow.KV }
 func (s *Source) fresh() bool { return s.bucket() || s.spec.Bounds.Snapshot }
 
 // Fresh is the state of a client that is to be given an initial state.
-func (s *Source) Fresh() *State { return &State{initial: s.firstState()} }
+func (s *Source) Fresh() *State { return &State{initial: s.freshState()} }
 
 // Attach makes every match from now on go to sink, as events of an entry of the position. It returns where they start. A stream that
 // has gone missing since Open is lost at once. fromStart makes the notes for those who read a fresh state behind a hole.
@@ -100,8 +100,9 @@ func (s *Source) event(it *encode.Item, inc *feed.Incarnation) flow.Event {
 // Hole implements feed.Follower. Where a fresh state follows, everybody reads it.
 func (s *Source) Hole(h feed.Hole, inc *feed.Incarnation, position uint64) {
 	e := flow.Event{Entry: s.entry, Tag: inc.Tag, Seq: position}
-	fresh := s.fresh() && s.feed.State().Missing == nil
-	if h.Silent && !(s.bucket() && fresh) {
+	// While the stream is gone there is nothing to give; when it is back, that is what the silent hole is for.
+	fresh := s.fresh() && (h.Silent || s.feed.State().Missing == nil)
+	if h.Silent && !fresh {
 		s.sink.Push(e)
 		return
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"headgate/bridge/internal/conn"
 	"headgate/bridge/internal/encode"
@@ -62,6 +63,9 @@ type Streams struct {
 	conns   []*conn.Conn
 	retries retries
 	readers readers
+	states  states
+
+	tooLarge rate.Sometimes // for the log
 
 	mu       sync.Mutex
 	nc       *nats.Conn // of the history connection, nil while it is away
@@ -76,6 +80,8 @@ func New(cfg Config) *Streams {
 	s := &Streams{cfg: cfg, api: jsapi.New(cfg.JetStream.Domain, cfg.JetStream.APIPrefix), feeds: map[string]*feed.Feed{}}
 	s.retries.wake = make(chan struct{}, 1)
 	s.readers.wake = make(chan struct{}, 1)
+	s.states.all = map[string]*shared{}
+	s.tooLarge.Interval = 10 * time.Second
 	prefix := "headgate-" + strings.ToLower(rand.Text()[:8])
 	s.history = history.New(history.Config{API: s.api, Parallel: cfg.JetStream.HistoryParallel, Inbox: cfg.NATS.InboxPrefix,
 		ConsumerPrefix: prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})
