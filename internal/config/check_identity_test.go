@@ -23,7 +23,8 @@ const issuer = `auth: {issuers: [{issuer: a, audience: [h], jwks_url: "https://a
 func loadJWT(t *testing.T, routes string, env ...string) (Config, Errors) {
 	t.Helper()
 	env = append([]string{"AUTH_MODE=jwt", "ROUTES_FILE=/routes.yaml"}, env...)
-	c, _, err := Load(Options{Environ: env, ReadFile: files(map[string]string{"/routes.yaml": routes, "/k.pem": "key", "/s.txt": "secret", "/empty": "\n"})})
+	c, _, err := Load(Options{Environ: env, ReadFile: files(map[string]string{"/routes.yaml": routes, "/k.pem": "key", "/s.txt": "secret", "/empty": "\n",
+		"/public.pem": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n", "/jwk.json": `{"kty":"oct","k":"c2VjcmV0"}`, "/jwks.json": ` {"keys":[]}`})})
 	var list Errors
 	if err != nil && !errors.As(err, &list) {
 		t.Fatalf("the error is a %T, not Errors", err)
@@ -53,6 +54,9 @@ func TestIdentity_EachMistakeHasItsMessageAndPlace(t *testing.T) {
 		{"HS with keys", one("issuer: a, audience: [h], key_file: /k.pem, algorithms: [HS256]"), route, `"HS256" is not possible here`, "2:76"},
 		{"none", one("issuer: a, audience: [h], key_file: /k.pem, algorithms: [none]"), route, `"none" is not possible here`, "2:76"},
 		{"RS with secret", one("issuer: a, audience: [h], secret_file: /s.txt, algorithms: [RS256]"), route, `"RS256" is not possible here`, "2:79"},
+		{"PEM as secret", one("issuer: a, audience: [h], secret_file: /public.pem"), route, "holds a key, not a secret", "2:58"},
+		{"JWK as secret", one("issuer: a, audience: [h], secret_file: /jwk.json"), route, "holds a key, not a secret", "2:58"},
+		{"JWK set as secret", one("issuer: a, audience: [h], secret_file: /jwks.json"), route, "holds a key, not a secret", "2:58"},
 		{"twice", `auth: {issuers: [{issuer: a, audience: [h], key_file: /k.pem}, {issuer: a, audience: [i], key_file: /k.pem}]}`, route, `two are called "a"`, "2:73"},
 		{"anonymous pattern", strings.TrimSuffix(issuer, "}") + `, anonymous: {sub: {deny: ["a..b"]}}}`, route, "anonymous.sub", "2:105"},
 		{"unknown field", strings.TrimSuffix(issuer, "}") + `, permission_claim: x}`, route, "unknown field", "2:80"},
