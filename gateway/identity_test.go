@@ -105,7 +105,6 @@ func TestIdentity_IsNeededWhereTheRouteSaysSo(t *testing.T) {
 	}
 	r.get("/v1/prices/A").problem(t, http.StatusUnauthorized, "token-missing")
 	r.get("/v1/prices/A", "Authorization", "Basic dTpw").problem(t, http.StatusUnauthorized, "token-missing")
-	r.get("/v1/prices/A", "Authorization", "Bearer ").problem(t, http.StatusUnauthorized, "token-missing")
 	r.post("/v1/notify/ada", "x").problem(t, http.StatusUnauthorized, "token-missing")
 
 	resp := r.get("/v1/prices/A", bearer(token("ann", jwt.MapClaims{"exp": 1}))...)
@@ -286,6 +285,33 @@ func TestIdentity_TokensFromTheirPlaces(t *testing.T) {
 		r.open("/v1/prices/A?access_token=" + good).want("$ready")
 		r.get("/v1/prices/A?access_token="+good, bearer(other)...).problem(t, http.StatusBadRequest, "token-ambiguous")
 		r.get("/v1/prices/A?access_token=rubbish").problem(t, http.StatusUnauthorized, "token-invalid")
+	}
+}
+
+// Who shows a token that is none hears of it, also where anonymous callers are welcome.
+func TestIdentity_ATokenThatCannotBeReadIsNotNone(t *testing.T) {
+	route := prices()
+	r := start(t, withIdentity(t, auth.Grants{}, route), func(s *setup) { s.cfg.Auth.QueryParameter = "access_token" })
+	good := token("ann")
+	r.open("/v1/prices/A").want("$ready")
+	for _, fields := range [][]string{
+		{"Authorization", "Bearer"}, {"Authorization", "bearer "}, {"Authorization", "Bearer   "}, {"Authorization", "Bearer\t" + good},
+		{"Authorization", "Bearer \t" + good}, {"Authorization", "Bearer\t"}, {"Authorization", "Bearer", "Cookie", "session=" + good},
+		{"Cookie", "session=a b\"c"}, {"Cookie", "a=b; session=" + good + "\\"}, {"Cookie", "session=" + good + "; session=\"x"}, {"Cookie", "session=caf\xc3\xa9"},
+		{"Cookie", "\tsession =a,\x80b"}, {"Cookie", "session=" + good + strings.Repeat(";a=b", 4000)},
+	} {
+		resp := r.get("/v1/prices/A", fields...)
+		resp.problem(t, http.StatusUnauthorized, "token-invalid")
+		if got := resp.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, `Bearer realm="headgate", error="invalid_token", error_description="The token is `) {
+			t.Errorf("%.60q: challenge %q", fields, got)
+		}
+	}
+	for _, query := range []string{"access_token=%zz", "access_token=a;b", "a=b&access_token=" + good + "%"} {
+		r.get("/v1/prices/A?"+query).problem(t, http.StatusUnauthorized, "token-invalid")
+	}
+	for _, fields := range [][]string{{"Authorization", "Basic dTpw"}, {"Authorization", "Bearers x"}, {"Cookie", "session="}, {"Cookie", "other=a b\"c; xsession=\\"},
+		{"Cookie", "session"}} {
+		r.open("/v1/prices/A", fields...).want("$ready")
 	}
 }
 
