@@ -65,6 +65,9 @@ func (s *Server) stream(c *call) error {
 	if s.Draining() {
 		return &refusal{kind: draining}
 	}
+	if err := stillGood(id); err != nil {
+		return err
+	}
 	return s.deliver(c, s.client(c, id, tag, key, opened), &taken)
 }
 

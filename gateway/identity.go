@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"headgate/auth"
 	"headgate/internal/config"
@@ -57,6 +58,14 @@ func (s *Server) caller(c *call) (*auth.Identity, error) {
 		return nil, notIdentified(c, err)
 	}
 	return id, nil
+}
+
+// stillGood looks at the end of the identity again, after something that may have taken long.
+func stillGood(id *auth.Identity) error {
+	if id == nil || id.Deadline().IsZero() || time.Now().Before(id.Deadline()) {
+		return nil
+	}
+	return &refusal{kind: tokenInvalid, detail: "The token has expired.", cause: errors.New("expired")}
 }
 
 // shownToken looks at every place where a token may be. Two different ones are refused: whichever was taken, somebody would be surprised.
