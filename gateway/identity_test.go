@@ -120,8 +120,13 @@ func TestIdentity_IsNeededWhereTheRouteSaysSo(t *testing.T) {
 	}
 	r.open("/v1/prices/A", bearer(token("ann"))...).want("$ready")
 	r.open("/v1/prices/A", "authorization", "bEARER "+token("ann")).want("$ready")
-	if got := r.bridge.opens()[0].User; got != "ann" {
+	if got := r.bridge.opens()[0].User; got != "user\x00i\x00ann" {
 		t.Errorf("user %q", got)
+	}
+	// A sub that looks like an address is not the one who calls from there.
+	r.open("/v1/prices/B", bearer(token("127.0.0.1"))...).want("$ready")
+	if opens := r.bridge.opens(); opens[len(opens)-1].User == "127.0.0.1" {
+		t.Error("a user has the name of an address")
 	}
 	if resp := r.do(r.request(http.MethodHead, "/v1/prices/A", bearer(token("ann"))...)); resp.StatusCode != http.StatusOK {
 		t.Errorf("HEAD: %d", resp.StatusCode)

@@ -163,6 +163,36 @@ func TestIdentity_RulesOfDefaultsAndRoute(t *testing.T) {
 	}
 }
 
+func TestIdentity_SeveralIssuersShareTheNamesOfClaims(t *testing.T) {
+	const two = `auth: {issuers: [{issuer: a, audience: [h], key_file: /k.pem}, {issuer: b, audience: [h], key_file: /k.pem}]}`
+	claim := []string{"path: /a/{x}", `source: {type: core, subject: "a.{x}.{claims.sub}"}`}
+	plain := []string{"path: /a/{x}", `source: {type: core, subject: "a.{x}"}`}
+	for _, test := range []struct {
+		block string
+		route []string
+		warns bool
+	}{
+		{two, plain, false},
+		{two, claim, true},
+		{issuer, claim, false},
+		{two, append(claim[:2:2], "auth: {require: {iss: a}}"), false},
+		{two, append(claim[:2:2], "auth: {require: {tenant: t}}"), true},
+		{two, append(plain[:2:2], `auth: {require: {tenant: "{x}"}}`), true},
+		{two, append(plain[:2:2], `auth: {require: {tenant: "{x}", iss: {in: [a, b]}}}`), false},
+		{two, []string{"path: /a", `source: {type: core, subject: "a.{claims.iss}.{claims.sub}"}`}, false},
+		{two, []string{"path: /a", `publish: {subject: "a.{claims.sub}"}`}, true},
+		{two + "\ndefaults: {auth: {require: {iss: a}}}", claim, false},
+		{two + "\ndefaults: {auth: {require: {tenant: t}}}", plain, true},
+	} {
+		file := identities(test.block, test.route...)
+		_, warnings, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "ROUTES_FILE=/routes.yaml"}, ReadFile: files(map[string]string{"/routes.yaml": file, "/k.pem": "key"})})
+		warned := len(warnings) == 1 && strings.Contains(warnings[0].Text, "from every issuer") && strings.HasPrefix(warnings[0].Where, "/routes.yaml:")
+		if err != nil || warned != test.warns || len(warnings) > 1 {
+			t.Errorf("%v %v\n%s", err, warnings, file)
+		}
+	}
+}
+
 func TestIdentity_WhatIsPrintedLoadsToTheSame(t *testing.T) {
 	file := identities(`auth:
   permissions_claim: app.nats
@@ -207,7 +237,7 @@ func TestIdentity_ThePageOnSecurityIsGood(t *testing.T) {
 	}
 	read := files(map[string]string{"/routes.yaml": file, "/keys/partner.pem": "key"})
 	c, warnings, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "ROUTES_FILE=/routes.yaml"}, ReadFile: read})
-	if err != nil || len(warnings) > 0 || len(c.Auth.Issuers) != 2 || len(c.Routes) != 2 || len(c.Routes[0].AuthRequire) != 2 {
+	if err != nil || len(warnings) > 0 || len(c.Auth.Issuers) != 2 || len(c.Routes) != 2 || len(c.Routes[0].AuthRequire) != 3 {
 		t.Errorf("%v %v\n%s", err, warnings, file)
 	}
 }
