@@ -35,9 +35,10 @@ func (g Grants) compile() (grants, error) {
 	return grants{g.Sub, g.Pub}, nil
 }
 
-var errShape = errors.New("not an object with sub and pub, and allow and deny below")
+var errShape = errors.New("not an object with sub and pub, and with nothing but lists allow and deny in them")
 
-// grantsOf reads the permissions in a claim. Whatever is not understood of sub and pub refuses it all: a deny must not get lost.
+// grantsOf reads the permissions in a claim. Whatever is not understood of sub and pub refuses it all: a deny must not get lost, in a
+// misspelt name neither. Beside sub and pub, NATS has more, which is not for us.
 func grantsOf(claim any) (grants, error) {
 	object, ok := claim.(map[string]any)
 	if !ok {
@@ -45,41 +46,52 @@ func grantsOf(claim any) (grants, error) {
 	}
 	var g Grants
 	for name, into := range map[string]*Permissions{"sub": &g.Sub, "pub": &g.Pub} {
-		value := object[name]
-		if value == nil {
+		value, there := object[name]
+		if !there {
 			continue
 		}
-		side, ok := value.(map[string]any)
-		if !ok {
-			return grants{}, errShape
-		}
-		var err error
-		if into.Allow, err = patterns(side["allow"]); err != nil {
-			return grants{}, err
-		}
-		if into.Deny, err = patterns(side["deny"]); err != nil {
+		if err := side(value, into); err != nil {
 			return grants{}, err
 		}
 	}
 	return g.compile()
 }
 
-// patterns reads a list. One that is there but empty is not nil.
-func patterns(value any) ([]string, error) {
-	if value == nil {
-		return nil, nil
+// side reads sub or pub.
+func side(value any, into *Permissions) error {
+	lists, ok := value.(map[string]any)
+	if !ok {
+		return errShape
 	}
+	for name, value := range lists {
+		list, ok := patterns(value)
+		switch {
+		case !ok:
+			return errShape
+		case name == "allow":
+			into.Allow = list
+		case name == "deny":
+			into.Deny = list
+		default:
+			return errShape
+		}
+	}
+	return nil
+}
+
+// patterns reads a list. One that is there but empty is not nil; null is none.
+func patterns(value any) ([]string, bool) {
 	elements, ok := value.([]any)
 	if !ok {
-		return nil, errShape
+		return nil, false
 	}
 	list := make([]string, len(elements))
 	for i, e := range elements {
 		if list[i], ok = e.(string); !ok {
-			return nil, errShape
+			return nil, false
 		}
 	}
-	return list, nil
+	return list, true
 }
 
 // A subject comes from one of two sides. Fixed is one that the route makes of its template; it needs to be in the list of allowed

@@ -18,8 +18,8 @@ func TestGrants_Table(t *testing.T) {
 		claim, ask            string
 		named, fixed, publish bool
 	}{
-		{`null`, "a.b", false, true, false},
 		{`{}`, "a.b", false, true, false},
+		{`{"subs": {"deny": 1}, "resp": {"max": 1}, "sub": {}}`, "a.b", false, true, false}, // NATS has more beside sub and pub
 		{`{"sub": {}, "pub": {}}`, "a.b", false, true, false},
 		{`{"sub": {"allow": []}}`, "a.b", false, false, false},
 		{`{"sub": {"allow": ["a.>"]}}`, "a.b", true, true, false},
@@ -46,6 +46,22 @@ func TestGrants_Table(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A deny must not get lost because it is written wrongly.
+func TestGrants_WhatIsNotUnderstoodRefusesTheToken(t *testing.T) {
+	v := withFile(t, publicPEM(p256()))
+	for _, claim := range []string{`null`, `"x"`, `[]`, `true`, `0`, `{"sub": null}`, `{"pub": []}`, `{"sub": "a.>"}`, `{"sub": {"denied": ["a.>"]}}`,
+		`{"sub": {"Deny": ["a.>"]}}`, `{"sub": {"deny ": ["a.>"]}}`, `{"sub": {"allow": ["a.>"], "denys": []}}`, `{"pub": {"": ["a"]}}`, `{"sub": {"deny": null}}`,
+		`{"sub": {"allow": null}}`, `{"sub": {"deny": "a"}}`, `{"sub": {"deny": {}}}`, `{"sub": {"deny": [1]}}`, `{"sub": {"deny": [null]}}`, `{"sub": {"deny": [["a"]]}}`} {
+		refused(t, v, sign("ES256", p256(), good(jwt.MapClaims{"nats": json.RawMessage(claim)})), errGrants)
+	}
+	// The claim may be one inside another.
+	i := issuerOf()
+	i.KeyFile = file(t, publicPEM(p256()))
+	v = loaded(t, Options{Issuers: []Issuer{i}, PermissionsClaim: "app.nats"})
+	refused(t, v, sign("ES256", p256(), good(jwt.MapClaims{"app": map[string]any{"nats": nil}})), errGrants)
+	accepted(t, v, sign("ES256", p256(), good(jwt.MapClaims{"app": map[string]any{}})))
 }
 
 func TestGrants_AnonymousCallersHaveTheirOwn(t *testing.T) {

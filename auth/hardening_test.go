@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -50,6 +51,26 @@ func TestHardening_HSWithThePublicKeyAsSecret(t *testing.T) {
 			h.Write([]byte(head + "." + body))
 			refused(t, v, head+"."+body+"."+base64.RawURLEncoding.EncodeToString(h.Sum(nil)), errAlgorithm)
 		}
+	}
+}
+
+// Nor may it become the secret because its file was named in the wrong place.
+func TestHardening_AKeyIsNoSecret(t *testing.T) {
+	der := must(x509.MarshalPKIXPublicKey(rsaKey().Public()))
+	for _, content := range []string{publicPEM(rsaKey()), "# ours\n" + publicPEM(p256()), jwks(jwk(rsaKey().Public(), nil)), "\n" + jwks() + strings.Repeat(" ", 64),
+		string(must(json.Marshal(jwk(rsaKey().Public(), nil)))), `{"kty":"oct","k":"` + strings.Repeat("a", 64) + `"}`, "\ufeff" + jwks(jwk(p256().Public(), nil)), string(der)} {
+		v, err := New(Options{Issuers: []Issuer{issuerOf(func(i *Issuer) { i.SecretFile = file(t, content) })}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Load(); err == nil || !strings.Contains(err.Error(), "name a file with public keys as key file") {
+			t.Errorf("%.40q: %v", content, err)
+		}
+		refused(t, v, sign("HS256", []byte(strings.TrimSpace(content)), good()), ErrUnavailable)
+	}
+	v, err := New(Options{Issuers: []Issuer{issuerOf(func(i *Issuer) { i.SecretFile = file(t, `{"keyed": "`+secret+`"}`) })}})
+	if err != nil || v.Load() != nil {
+		t.Error("a secret that is JSON, and no key, is refused")
 	}
 }
 

@@ -48,15 +48,22 @@ func (id *Identity) Claim(path string) (string, bool) {
 	return "", false
 }
 
-// lookup finds a claim by its whole name, as in https://app.example/roles, or else by a path of names with dots between.
+// lookup finds a claim by its whole name, as in https://app.example/roles, or else by a path of names with dots between. One that is null
+// is not there.
 func lookup(claims map[string]any, path string) (any, bool) {
+	value, _ := find(claims, path)
+	return value, value != nil
+}
+
+// find is lookup that tells a claim that is null from one that is not there.
+func find(claims map[string]any, path string) (any, bool) {
 	if value, ok := claims[path]; ok {
-		return value, value != nil
+		return value, true
 	}
 	first, rest, more := strings.Cut(path, ".")
 	inner, ok := claims[first].(map[string]any)
 	if !more || !ok {
 		return nil, false
 	}
-	return lookup(inner, rest)
+	return find(inner, rest)
 }

@@ -155,13 +155,27 @@ func strong(public any) bool {
 	return false
 }
 
-// parseSecret reads a shared secret: the bytes of the file without white space around them.
+// parseSecret reads a shared secret: the bytes of the file without white space around them. What looks like a key is none: were a public
+// one taken, everybody who knows it could sign.
 func parseSecret(data []byte, algorithms []string) ([]key, error) {
 	secret := bytes.TrimSpace(data)
+	if isKey(secret) {
+		return nil, errors.New("it holds a key, not a secret: name a file with public keys as key file; for HS algorithms, put the bare secret into it")
+	}
 	for _, alg := range algorithms {
 		if !fits(alg, secret) {
 			return nil, fmt.Errorf("the secret is too short for %s; openssl rand -hex 32 makes one that does for all", alg)
 		}
 	}
 	return []key{{public: bytes.Clone(secret)}}, nil
+}
+
+// isKey says whether a file that should hold a secret holds a key: PEM, a JWK or a JWK set, or DER.
+func isKey(data []byte) bool {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), &object) == nil && (object["kty"] != nil || object["keys"] != nil) {
+		return true
+	}
+	_, err := x509.ParsePKIXPublicKey(data)
+	return err == nil || bytes.Contains(data, []byte("-----BEGIN"))
 }

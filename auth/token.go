@@ -141,7 +141,7 @@ func (v *Verifier) identity(from *issuer, claims jwt.MapClaims) (*Identity, erro
 		}
 		*into = text
 	}
-	grants, there := lookup(claims, v.claim)
+	grants, there := find(claims, v.claim)
 	if v.claim == "" || !there {
 		return id, nil
 	}

@@ -65,6 +65,9 @@ func (s *Server) stream(c *call) error {
 	if s.Draining() {
 		return &refusal{kind: draining}
 	}
+	if err := stillGood(id); err != nil {
+		return err
+	}
 	return s.deliver(c, s.client(c, id, tag, key, opened), &taken)
 }
 
@@ -113,10 +116,11 @@ func (s *Server) client(c *call, id *auth.Identity, tag uint64, key string, open
 	}
 }
 
-// user is whose share of what is done for everybody this is.
+// user is whose share of what is done for everybody this is. Two issuers may have the same sub for different people, and a sub may look
+// like an address: NUL keeps them apart, which is in no address.
 func (c *call) user(id *auth.Identity) string {
 	if id != nil && id.Subject() != "" {
-		return id.Subject()
+		return "user\x00" + id.Issuer() + "\x00" + id.Subject()
 	}
 	return c.addr.String()
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"headgate/auth"
 	"headgate/internal/config"
@@ -58,22 +60,37 @@ func (s *Server) caller(c *call) (*auth.Identity, error) {
 	return id, nil
 }
 
+// stillGood looks at the end of the identity again, after something that may have taken long.
+func stillGood(id *auth.Identity) error {
+	if id == nil || id.Deadline().IsZero() || time.Now().Before(id.Deadline()) {
+		return nil
+	}
+	return &refusal{kind: tokenInvalid, detail: "The token has expired.", cause: errors.New("expired")}
+}
+
 // shownToken looks at every place where a token may be. Two different ones are refused: whichever was taken, somebody would be surprised.
+// So is one that is there but cannot be read: it is not the same as none.
 func (s *Server) shownToken(r *http.Request) (shown, error) {
-	var explicit, cookies []string
+	var explicit []string
 	for _, field := range r.Header.Values("Authorization") {
-		// RFC 6750, section 2.1; the scheme without regard to case (RFC 9110, section 11.1). Other schemes are not for us.
-		if scheme, token, ok := strings.Cut(field, " "); ok && strings.EqualFold(scheme, "Bearer") {
-			explicit = append(explicit, strings.TrimSpace(token))
+		token, ok, err := bearerOf(field)
+		if err != nil {
+			return shown{}, err
+		}
+		if ok {
+			explicit = append(explicit, token)
 		}
 	}
 	if name := s.cfg.Auth.QueryParameter; name != "" && r.URL.RawQuery != "" {
-		explicit = append(explicit, queryOf(r).values[name]...)
-	}
-	if name := s.cfg.Auth.Cookie; name != "" {
-		for _, cookie := range r.CookiesNamed(name) {
-			cookies = append(cookies, cookie.Value)
+		q := queryOf(r)
+		if q.err != nil && namesBroken(r.URL.RawQuery, name) {
+			return shown{}, errUnreadable()
 		}
+		explicit = append(explicit, q.values[name]...)
+	}
+	cookies, err := s.cookieTokens(r)
+	if err != nil {
+		return shown{}, err
 	}
 	var seen shown
 	for _, token := range slices.Concat(explicit, cookies) {
@@ -87,6 +104,67 @@ func (s *Server) shownToken(r *http.Request) (shown, error) {
 	}
 	seen.cookieOnly = seen.token != "" && !slices.Contains(explicit, seen.token)
 	return seen, nil
+}
+
+// cookieTokens are the values of the cookie that may hold a token. net/http leaves out those with bytes that no cookie has, and all of
+// them where there are too many: what was there all the same is an error.
+func (s *Server) cookieTokens(r *http.Request) ([]string, error) {
+	name := s.cfg.Auth.Cookie
+	if name == "" {
+		return nil, nil
+	}
+	var values []string
+	for _, cookie := range r.CookiesNamed(name) {
+		values = append(values, cookie.Value)
+	}
+	there := 0
+	for _, field := range r.Header.Values("Cookie") {
+		for pair := range strings.SplitSeq(field, ";") { // RFC 6265, section 4.2.1
+			if n, _, _ := strings.Cut(pair, "="); strings.Trim(n, " \t") == name {
+				there++
+			}
+		}
+	}
+	if there > len(values) {
+		return nil, errUnreadable()
+	}
+	return values, nil
+}
+
+// bearerOf is the token of an Authorization field with the scheme Bearer (RFC 6750, section 2.1): without regard to case (RFC 9110,
+// section 11.1), with spaces behind it and a token behind those. Other schemes are not for us.
+func bearerOf(field string) (token string, ok bool, err error) {
+	scheme, rest := field, ""
+	if i := strings.IndexAny(field, " \t"); i >= 0 {
+		scheme, rest = field[:i], field[i:]
+	}
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false, nil
+	}
+	token = strings.Trim(rest, " ")
+	if token == "" || token[0] == '\t' {
+		return "", false, errUnreadable()
+	}
+	return token, true, nil
+}
+
+// namesBroken says whether a query has a parameter of that name whose value cannot be read.
+func namesBroken(query, name string) bool {
+	for pair := range strings.SplitSeq(query, "&") {
+		n, _, _ := strings.Cut(pair, "=")
+		if n != name {
+			continue
+		}
+		if _, err := url.ParseQuery(pair); err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// errUnreadable is the refusal of a token that is shown in a form that is none.
+func errUnreadable() *refusal {
+	return &refusal{kind: tokenInvalid, detail: "The token is empty, or not written as one can be.", cause: errors.New("malformed")}
 }
 
 // cookieCounts says whether a cookie may stand for the caller: the page that asks must be of our own host, or of an origin that the route

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -105,7 +106,6 @@ func TestIdentity_IsNeededWhereTheRouteSaysSo(t *testing.T) {
 	}
 	r.get("/v1/prices/A").problem(t, http.StatusUnauthorized, "token-missing")
 	r.get("/v1/prices/A", "Authorization", "Basic dTpw").problem(t, http.StatusUnauthorized, "token-missing")
-	r.get("/v1/prices/A", "Authorization", "Bearer ").problem(t, http.StatusUnauthorized, "token-missing")
 	r.post("/v1/notify/ada", "x").problem(t, http.StatusUnauthorized, "token-missing")
 
 	resp := r.get("/v1/prices/A", bearer(token("ann", jwt.MapClaims{"exp": 1}))...)
@@ -120,8 +120,13 @@ func TestIdentity_IsNeededWhereTheRouteSaysSo(t *testing.T) {
 	}
 	r.open("/v1/prices/A", bearer(token("ann"))...).want("$ready")
 	r.open("/v1/prices/A", "authorization", "bEARER "+token("ann")).want("$ready")
-	if got := r.bridge.opens()[0].User; got != "ann" {
+	if got := r.bridge.opens()[0].User; got != "user\x00i\x00ann" {
 		t.Errorf("user %q", got)
+	}
+	// A sub that looks like an address is not the one who calls from there.
+	r.open("/v1/prices/B", bearer(token("127.0.0.1"))...).want("$ready")
+	if opens := r.bridge.opens(); opens[len(opens)-1].User == "127.0.0.1" {
+		t.Error("a user has the name of an address")
 	}
 	if resp := r.do(r.request(http.MethodHead, "/v1/prices/A", bearer(token("ann"))...)); resp.StatusCode != http.StatusOK {
 		t.Errorf("HEAD: %d", resp.StatusCode)
@@ -289,6 +294,33 @@ func TestIdentity_TokensFromTheirPlaces(t *testing.T) {
 	}
 }
 
+// Who shows a token that is none hears of it, also where anonymous callers are welcome.
+func TestIdentity_ATokenThatCannotBeReadIsNotNone(t *testing.T) {
+	route := prices()
+	r := start(t, withIdentity(t, auth.Grants{}, route), func(s *setup) { s.cfg.Auth.QueryParameter = "access_token" })
+	good := token("ann")
+	r.open("/v1/prices/A").want("$ready")
+	for _, fields := range [][]string{
+		{"Authorization", "Bearer"}, {"Authorization", "bearer "}, {"Authorization", "Bearer   "}, {"Authorization", "Bearer\t" + good},
+		{"Authorization", "Bearer \t" + good}, {"Authorization", "Bearer\t"}, {"Authorization", "Bearer", "Cookie", "session=" + good},
+		{"Cookie", "session=a b\"c"}, {"Cookie", "a=b; session=" + good + "\\"}, {"Cookie", "session=" + good + "; session=\"x"}, {"Cookie", "session=caf\xc3\xa9"},
+		{"Cookie", "\tsession =a,\x80b"}, {"Cookie", "session=" + good + strings.Repeat(";a=b", 4000)},
+	} {
+		resp := r.get("/v1/prices/A", fields...)
+		resp.problem(t, http.StatusUnauthorized, "token-invalid")
+		if got := resp.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, `Bearer realm="headgate", error="invalid_token", error_description="The token is `) {
+			t.Errorf("%.60q: challenge %q", fields, got)
+		}
+	}
+	for _, query := range []string{"access_token=%zz", "access_token=a;b", "a=b&access_token=" + good + "%"} {
+		r.get("/v1/prices/A?"+query).problem(t, http.StatusUnauthorized, "token-invalid")
+	}
+	for _, fields := range [][]string{{"Authorization", "Basic dTpw"}, {"Authorization", "Bearers x"}, {"Cookie", "session="}, {"Cookie", "other=a b\"c; xsession=\\"},
+		{"Cookie", "session"}} {
+		r.open("/v1/prices/A", fields...).want("$ready")
+	}
+}
+
 func TestIdentity_StreamsAreToldBeforeAndEndWithIt(t *testing.T) {
 	r := start(t, withIdentity(t, auth.Grants{}))
 	short := token("ann", jwt.MapClaims{"exp": time.Now().Add(2 * time.Second).Unix()})
@@ -305,6 +337,45 @@ func TestIdentity_StreamsAreToldBeforeAndEndWithIt(t *testing.T) {
 		resp := r.do(r.request(http.MethodHead, "/v1/prices/A", bearer(short)...))
 		return resp.StatusCode == http.StatusUnauthorized
 	})
+}
+
+// A body that comes slowly, or a source that opens slowly, does not carry a token over its end.
+func TestIdentity_TheEndIsLookedAtAgainAfterWaiting(t *testing.T) {
+	r := start(t, withIdentity(t, auth.Grants{}))
+	short := token("ann", may("pub", "users.>"), jwt.MapClaims{"exp": time.Now().Add(2 * time.Second).Unix()})
+	over := func() {
+		eventually(t, "the token is no more", func() bool {
+			return r.do(r.request(http.MethodHead, "/v1/prices/A", bearer(short)...)).StatusCode == http.StatusUnauthorized
+		})
+	}
+	body, send := io.Pipe()
+	slow := r.request(http.MethodPost, "/v1/notify/ada", bearer(short)...)
+	slow.Body, slow.ContentLength = body, 2
+	posted := make(chan response, 1)
+	go func() { posted <- r.do(slow) }()
+	if _, err := send.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	opening := make(chan struct{})
+	r.bridge.mu.Lock()
+	r.bridge.open = func(context.Context, flow.Request) (flow.Opened, error) {
+		close(opening)
+		over()
+		return r.bridge.opened(), nil
+	}
+	r.bridge.mu.Unlock()
+	resp := r.get("/v1/prices/A", bearer(short)...)
+	<-opening
+	for _, got := range []response{resp, func() response { _, _ = send.Write([]byte("y")); _ = send.Close(); return <-posted }()} {
+		if detail := got.problem(t, http.StatusUnauthorized, "token-invalid"); detail != "The token has expired. Get a new token." {
+			t.Errorf("detail %q", detail)
+		}
+	}
+	r.bridge.mu.Lock()
+	defer r.bridge.mu.Unlock()
+	if len(r.bridge.published) != 0 {
+		t.Error("published with a token that was over")
+	}
 }
 
 // counting are identities that count who asks them, and answer what the test says.

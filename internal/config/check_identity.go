@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -131,9 +132,13 @@ func checkIssuer(i Issuer, read reader, fail func(field string, p Problem)) {
 		if name == "jwks_url" {
 			continue
 		}
-		if _, err := readSecret(given[name], read); err != nil {
-			p := unreadable(issuerVariables[name], given[name], err)
-			fail(name, p)
+		text, err := readSecret(given[name], read)
+		switch {
+		case err != nil:
+			fail(name, unreadable(issuerVariables[name], given[name], err))
+		case name == "secret_file" && isKey(text):
+			fail(name, Problem{Message: "holds a key, not a secret", Expected: "the bare secret of an HS algorithm",
+				Hint: "a file with public keys is a key file; taken as a secret, whoever knows the key could sign"})
 		}
 	}
 	known := pick(i.SecretFile != "", secretAlgorithms, keyAlgorithms)
@@ -146,6 +151,15 @@ func checkIssuer(i Issuer, read reader, fail func(field string, p Problem)) {
 			fail("algorithms", Problem{Message: quoteShort(alg) + " is not possible here", Expected: orList(known), Hint: hint})
 		}
 	}
+}
+
+// isKey says whether what should be a secret is a key: PEM, a JWK or a JWK set. It is not repeated.
+func isKey(text string) bool {
+	var object map[string]json.RawMessage
+	if json.Unmarshal([]byte(strings.TrimPrefix(text, "\ufeff")), &object) == nil && (object["kty"] != nil || object["keys"] != nil) {
+		return true
+	}
+	return strings.Contains(text, "-----BEGIN")
 }
 
 // jwksProblem says what is wrong with the place of a key set. The URL is not repeated: it may hold a secret.

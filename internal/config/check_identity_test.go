@@ -23,7 +23,8 @@ const issuer = `auth: {issuers: [{issuer: a, audience: [h], jwks_url: "https://a
 func loadJWT(t *testing.T, routes string, env ...string) (Config, Errors) {
 	t.Helper()
 	env = append([]string{"AUTH_MODE=jwt", "ROUTES_FILE=/routes.yaml"}, env...)
-	c, _, err := Load(Options{Environ: env, ReadFile: files(map[string]string{"/routes.yaml": routes, "/k.pem": "key", "/s.txt": "secret", "/empty": "\n"})})
+	c, _, err := Load(Options{Environ: env, ReadFile: files(map[string]string{"/routes.yaml": routes, "/k.pem": "key", "/s.txt": "secret", "/empty": "\n",
+		"/public.pem": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n", "/jwk.json": `{"kty":"oct","k":"c2VjcmV0"}`, "/jwks.json": ` {"keys":[]}`})})
 	var list Errors
 	if err != nil && !errors.As(err, &list) {
 		t.Fatalf("the error is a %T, not Errors", err)
@@ -53,6 +54,9 @@ func TestIdentity_EachMistakeHasItsMessageAndPlace(t *testing.T) {
 		{"HS with keys", one("issuer: a, audience: [h], key_file: /k.pem, algorithms: [HS256]"), route, `"HS256" is not possible here`, "2:76"},
 		{"none", one("issuer: a, audience: [h], key_file: /k.pem, algorithms: [none]"), route, `"none" is not possible here`, "2:76"},
 		{"RS with secret", one("issuer: a, audience: [h], secret_file: /s.txt, algorithms: [RS256]"), route, `"RS256" is not possible here`, "2:79"},
+		{"PEM as secret", one("issuer: a, audience: [h], secret_file: /public.pem"), route, "holds a key, not a secret", "2:58"},
+		{"JWK as secret", one("issuer: a, audience: [h], secret_file: /jwk.json"), route, "holds a key, not a secret", "2:58"},
+		{"JWK set as secret", one("issuer: a, audience: [h], secret_file: /jwks.json"), route, "holds a key, not a secret", "2:58"},
 		{"twice", `auth: {issuers: [{issuer: a, audience: [h], key_file: /k.pem}, {issuer: a, audience: [i], key_file: /k.pem}]}`, route, `two are called "a"`, "2:73"},
 		{"anonymous pattern", strings.TrimSuffix(issuer, "}") + `, anonymous: {sub: {deny: ["a..b"]}}}`, route, "anonymous.sub", "2:105"},
 		{"unknown field", strings.TrimSuffix(issuer, "}") + `, permission_claim: x}`, route, "unknown field", "2:80"},
@@ -159,6 +163,36 @@ func TestIdentity_RulesOfDefaultsAndRoute(t *testing.T) {
 	}
 }
 
+func TestIdentity_SeveralIssuersShareTheNamesOfClaims(t *testing.T) {
+	const two = `auth: {issuers: [{issuer: a, audience: [h], key_file: /k.pem}, {issuer: b, audience: [h], key_file: /k.pem}]}`
+	claim := []string{"path: /a/{x}", `source: {type: core, subject: "a.{x}.{claims.sub}"}`}
+	plain := []string{"path: /a/{x}", `source: {type: core, subject: "a.{x}"}`}
+	for _, test := range []struct {
+		block string
+		route []string
+		warns bool
+	}{
+		{two, plain, false},
+		{two, claim, true},
+		{issuer, claim, false},
+		{two, append(claim[:2:2], "auth: {require: {iss: a}}"), false},
+		{two, append(claim[:2:2], "auth: {require: {tenant: t}}"), true},
+		{two, append(plain[:2:2], `auth: {require: {tenant: "{x}"}}`), true},
+		{two, append(plain[:2:2], `auth: {require: {tenant: "{x}", iss: {in: [a, b]}}}`), false},
+		{two, []string{"path: /a", `source: {type: core, subject: "a.{claims.iss}.{claims.sub}"}`}, false},
+		{two, []string{"path: /a", `publish: {subject: "a.{claims.sub}"}`}, true},
+		{two + "\ndefaults: {auth: {require: {iss: a}}}", claim, false},
+		{two + "\ndefaults: {auth: {require: {tenant: t}}}", plain, true},
+	} {
+		file := identities(test.block, test.route...)
+		_, warnings, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "ROUTES_FILE=/routes.yaml"}, ReadFile: files(map[string]string{"/routes.yaml": file, "/k.pem": "key"})})
+		warned := len(warnings) == 1 && strings.Contains(warnings[0].Text, "from every issuer") && strings.HasPrefix(warnings[0].Where, "/routes.yaml:")
+		if err != nil || warned != test.warns || len(warnings) > 1 {
+			t.Errorf("%v %v\n%s", err, warnings, file)
+		}
+	}
+}
+
 func TestIdentity_WhatIsPrintedLoadsToTheSame(t *testing.T) {
 	file := identities(`auth:
   permissions_claim: app.nats
@@ -203,7 +237,7 @@ func TestIdentity_ThePageOnSecurityIsGood(t *testing.T) {
 	}
 	read := files(map[string]string{"/routes.yaml": file, "/keys/partner.pem": "key"})
 	c, warnings, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "ROUTES_FILE=/routes.yaml"}, ReadFile: read})
-	if err != nil || len(warnings) > 0 || len(c.Auth.Issuers) != 2 || len(c.Routes) != 2 || len(c.Routes[0].AuthRequire) != 2 {
+	if err != nil || len(warnings) > 0 || len(c.Auth.Issuers) != 2 || len(c.Routes) != 2 || len(c.Routes[0].AuthRequire) != 3 {
 		t.Errorf("%v %v\n%s", err, warnings, file)
 	}
 }

@@ -37,6 +37,7 @@ func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment
 	}
 	if len(b.d.r.problems) == before {
 		b.checkUsed(route, y1, segments, used)
+		b.checkIssued(route, y1, used)
 	}
 }
 
@@ -178,6 +179,19 @@ func (b *builder) checkUsed(route *Route, y *routeYAML, segments []segment, used
 		if !used[name] && len(route.Sources) > 0 {
 			b.d.r.warn(fmt.Sprintf("%s:%d:%d", b.d.file, y.Path.at.line, y.Path.at.column), "no subject uses the placeholder {"+name+"}: every value gets the same events")
 		}
+	}
+}
+
+// checkIssued warns where it matters what a claim says, and not which of several issuers says it.
+func (b *builder) checkIssued(route *Route, y *routeYAML, used map[string]bool) {
+	matters := len(route.AuthRequire) > 0
+	for name := range used {
+		matters = matters || strings.HasPrefix(name, "claims.")
+	}
+	said := used["claims.iss"] || slices.ContainsFunc(route.AuthRequire, func(r Require) bool { return r.Claim == "iss" })
+	if len(b.c.Auth.Issuers) > 1 && matters && !said {
+		b.d.r.warn(fmt.Sprintf("%s:%d:%d", b.d.file, y.Path.at.line, y.Path.at.column),
+			"a claim means the same here from every issuer, so each can name the users of the others; say whose is meant: auth: {require: {iss: …}}")
 	}
 }
 
