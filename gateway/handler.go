@@ -96,8 +96,9 @@ func (s *Server) finished(c *call) {
 // client is the stream as delivery takes it. Nothing in it refers to the request: its strings are parts of one large one.
 func (s *Server) client(c *call, id *auth.Identity, tag uint64, key string, opened flow.Opened) delivery.Client {
 	var expires time.Time
+	var notice time.Duration
 	if id != nil {
-		expires = id.Deadline()
+		expires, notice = id.Deadline(), s.notice()
 	}
 	return delivery.Client{
 		Tag:      tag,
@@ -112,8 +113,17 @@ func (s *Server) client(c *call, id *auth.Identity, tag uint64, key string, open
 		Bare:     opened.Start == flow.Snapshot,
 		Lifetime: s.lifetime(),
 		Expires:  expires,
-		Notice:   s.cfg.Auth.ExpiryNotice,
+		Notice:   notice,
 	}
+}
+
+// notice is how long before its deadline a stream says so. The operator counts from exp, which is a leeway before it: who has been told
+// of the end of a token should not have to show one that is over.
+func (s *Server) notice() time.Duration {
+	if s.cfg.Auth.ExpiryNotice == 0 {
+		return 0
+	}
+	return s.cfg.Auth.Leeway + s.cfg.Auth.ExpiryNotice
 }
 
 // user is whose share of what is done for everybody this is. Two issuers may have the same sub for different people, and a sub may look

@@ -127,7 +127,7 @@ type Auth struct {
 	Type             string   `env:"TYPE" doc:"the typ header that tokens must have; empty = any" example:"at+jwt"`
 	PermissionsClaim string   `env:"PERMISSIONS_CLAIM" doc:"claim with the subjects a caller may use, shaped as in the JWT of a NATS user: sub and pub, with allow and deny; dots lead into objects"`
 	Leeway           Duration `env:"LEEWAY" doc:"how far clocks may differ: tokens are good, and streams go on, until exp + this" max:"3600000000000"`
-	ExpiryNotice     Duration `env:"EXPIRY_NOTICE" doc:"how long before that a stream says $expiring; 0 = never" max:"86400000000000"`
+	ExpiryNotice     Duration `env:"EXPIRY_NOTICE" doc:"how long before exp, not exp + leeway, a stream says $expiring; 0 = never" max:"86400000000000"`
 	Cookie           string   `env:"COOKIE" doc:"name of a cookie that may hold the token, besides Authorization: Bearer; empty = none" example:"__Host-session"`
 	QueryParameter   string   `env:"QUERY_PARAMETER" doc:"name of a query parameter that may hold the token; proxies and browsers keep URLs in logs and histories; empty = none" example:"access_token"`
 
