@@ -27,6 +27,8 @@ type shard struct {
 	joins    []*joining
 	early    []turn            // reading clients that are ahead of their group, see hold.go
 	again    map[*group]*again // the last fresh state that everybody in the group was to read
+	budgets  budgets
+	paced    []turn // clients that wait for their budget, see rate.go
 	stats    stats
 	stopping bool
 	stopBy   int64
@@ -36,6 +38,7 @@ type shard struct {
 	tick       uint32 // now in ticks
 	sidesAt    int64  // when the sides were last looked at
 	dropLogged int64
+	pacedAt    int64 // when the paced were last looked at
 	heldAt     int64 // when those that are early were last retried
 
 	// scratch
@@ -46,6 +49,7 @@ type shard struct {
 	gathered    [][]byte
 	spareGroups []*group
 	spareSlots  []uint32
+	sparePaced  []turn
 	progress    []cursor.Entry
 	recvBuf     [4096]byte
 }
@@ -94,6 +98,9 @@ func (s *shard) patience() time.Duration {
 	if len(s.early) > 0 {
 		return heldRetry
 	}
+	if len(s.paced) > 0 {
+		return min(d, time.Duration(pacedStep))
+	}
 	if s.stopping {
 		return min(d, tickLength)
 	}
@@ -115,6 +122,7 @@ func (s *shard) ring() {
 func (s *shard) step() bool {
 	worked := s.look()
 	worked = s.takeTurns() || worked
+	worked = s.runPaced() || worked
 	worked = s.runJoins() || worked
 	if len(s.small)+len(s.large) > 0 {
 		s.runRounds()
