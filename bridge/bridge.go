@@ -31,6 +31,8 @@ type Bridge struct {
 	streams *stream.Streams // nil: no route has a stream or a bucket
 	ctl     *publisher
 	gaps    *gap.Counters
+
+	replays *replays // nil: replays go as fast as they can
 }
 
 // New reports what is wrong with the configuration, as far as it can be told without a server. It connects nothing; Run does.
