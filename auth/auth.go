@@ -104,7 +104,7 @@ func (v *Verifier) identify(ctx context.Context, token string) (*Identity, error
 		if id, err = v.verify(ctx, token); err != nil {
 			return nil, err
 		}
-		v.cache.put(key, id, len(token), generation)
+		v.cache.put(key, id, generation)
 	}
 	if !time.Now().Before(id.deadline) {
 		return nil, errExpired
