@@ -36,6 +36,7 @@ type shard struct {
 	now        int64  // nanoseconds since the server was made
 	wall       int64  // Unix nanoseconds
 	tick       uint32 // now in ticks
+	skew       int64  // how far the two clocks were apart when that was last looked at
 	sidesAt    int64  // when the sides were last looked at
 	dropLogged int64
 	pacedAt    int64 // when the paced were last looked at
@@ -121,6 +122,7 @@ func (s *shard) ring() {
 // step does a slice of everything there is to do and says whether there was anything.
 func (s *shard) step() bool {
 	worked := s.look()
+	s.checkClock()
 	worked = s.takeTurns() || worked
 	worked = s.runPaced() || worked
 	worked = s.runJoins() || worked
