@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"sort"
 	"time"
 
 	"headgate/bridge/internal/encode"
@@ -128,6 +129,8 @@ func (s *Source) batch(st *State, inc *feed.Incarnation, items []*encode.Item, f
 		if st.Initial() {
 			return b
 		}
+		// Some of it may have been read before it was removed. Whether all of it was, nobody knows.
+		items = items[sort.Search(len(items), func(i int) bool { return items[i].Seq >= first }):]
 	}
 	for _, it := range items {
 		e := s.event(it, inc)
