@@ -231,6 +231,9 @@ func (c *modelClient) session(ctx context.Context, most int, long time.Duration)
 	c.sessions++
 	c.log("opened with %q", c.id)
 	c.open = &opened{inState: map[*track]bool{}, states: map[*track][]stateEvent{}, fresh: c.id == ""}
+	for _, tr := range c.tracks {
+		tr.pending = nil // what was told behind the id is told again, or has become otherwise
+	}
 	d := sse.NewDecoder(resp.Body)
 	for n := 0; n < most; n++ {
 		e, err := d.NextBlock()
