@@ -199,7 +199,9 @@ func (c *modelClient) verifyState(tr *track, st wholeState) error {
 	for _, e := range st.events {
 		switch {
 		case e.at.Tag != st.at.Tag:
-			continue // a state that was begun again
+			return fmt.Errorf("it has an event of another incarnation, %v", e.at)
+		case got[e.at.Seq]:
+			return fmt.Errorf("it has %d twice", e.at.Seq)
 		case e.at.Seq > st.at.Seq:
 			return fmt.Errorf("it has %d", e.at.Seq)
 		case l.stored[e.at.Seq] != e.stored:
