@@ -60,3 +60,15 @@ func (s *Server) Ending(ctx context.Context) (n int, err error) {
 	})
 	return n, err
 }
+
+// Blocked counts the clients whose sockets, or writers, have refused something or are not done with it.
+func (s *Server) Blocked(ctx context.Context) (n int, err error) {
+	err = s.look(ctx, func(sh *shard) {
+		for _, sd := range sh.sides {
+			if sd.wants != 0 {
+				n++
+			}
+		}
+	})
+	return n, err
+}
