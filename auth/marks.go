@@ -28,8 +28,11 @@ type Marks struct {
 // None says whether there is nothing to revoke the identity by, as of callers without a token.
 func (m *Marks) None() bool { return *m == Marks{} }
 
-// OfUser says whether they are those of a token with this sub.
-func (m *Marks) OfUser(subject string) bool { return subject != "" && m.subject == sumOf(subject) }
+// MarksOfUser are those that all tokens with this sub share.
+func MarksOfUser(subject string) Marks { return Marks{subject: sumOf(subject)} }
+
+// SameUser says whether both are of tokens with the same sub.
+func (m *Marks) SameUser(o *Marks) bool { return m.subject == o.subject && m.subject != sum{} }
 
 // marksOf takes the marks out of verified claims. A session that is a number is named as JSON writes it; what is neither is no session.
 func marksOf(id *Identity, sessionClaim string) Marks {

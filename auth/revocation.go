@@ -32,11 +32,10 @@ func (k RevocationKind) String() string { return kindNames[k] }
 
 // RevocationEntry is a key of the bucket and what it holds.
 type RevocationEntry struct {
-	Key     string
-	Value   []byte
-	Gone    bool      // the key is there no more
-	Stored  time.Time // when the bucket took it
-	Expires time.Time // when the bucket forgets it; zero = never
+	Key    string
+	Value  []byte
+	Gone   bool      // the key is there no more
+	Stored time.Time // when the bucket took it
 }
 
 // Revocation is the value of a revocation.
@@ -109,9 +108,6 @@ func nameOf(key string) (name, error) {
 // its key.
 func ruleOf(k RevocationKind, e RevocationEntry) (rule, error) {
 	all := rule{before: forever, until: forever}
-	if !e.Expires.IsZero() {
-		all.until = e.Expires.UnixMilli()
-	}
 	r := all
 	if k == ByUser {
 		r.before = e.Stored.UnixMilli()
@@ -133,7 +129,7 @@ func ruleOf(k RevocationKind, e RevocationEntry) (rule, error) {
 		r.before = int64(*v.Before)
 	}
 	if v.Until != nil {
-		r.until = min(r.until, int64(*v.Until))
+		r.until = int64(*v.Until)
 	}
 	return r, nil
 }

@@ -125,10 +125,9 @@ func TestRevocations_ThatAreNotKnownAreNoPermission(t *testing.T) {
 func TestRevocations_LeaveTheMemoryWhenTheyHaveExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, r := revocable(t)
-		gone, kept := entry(ByToken, "a", ""), entry(ByToken, "b", "")
-		gone.Expires = time.Now().Add(15 * time.Second)
-		r.Apply([]RevocationEntry{gone, kept, entry(ByToken, "c", fmt.Sprintf(`{"until": %d}`, time.Now().Add(5*time.Second).Unix())),
-			{Key: "conn.abc-1", Expires: time.Now().Add(time.Second)}})
+		until := func(d time.Duration) string { return fmt.Sprintf(`{"until": %d}`, time.Now().Add(d).Unix()) }
+		r.Apply([]RevocationEntry{entry(ByToken, "a", until(15*time.Second)), entry(ByToken, "b", ""), entry(ByToken, "c", until(5*time.Second)),
+			entry(ByConnection, "abc-1", until(time.Second))})
 		go func() { _ = v.Run(t.Context()) }()
 		token := es256(jwt.MapClaims{"jti": "a"})
 		refused(t, v, token, errRevoked)
