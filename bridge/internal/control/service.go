@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -65,10 +66,9 @@ var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+`)
 
 // NewService does no I/O; Run serves.
 func NewService(cfg ServiceConfig) *Service {
-	if !semantic.MatchString(cfg.Version) {
+	cfg.Version = semantic.FindString(strings.TrimPrefix(cfg.Version, "v"))
+	if cfg.Version == "" {
 		cfg.Version = "0.0.0" // of a build that nobody has numbered
-	} else {
-		cfg.Version = semantic.FindString(cfg.Version)
 	}
 	return &Service{cfg: cfg, wake: make(chan struct{}, 1)}
 }
