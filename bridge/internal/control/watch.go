@@ -60,6 +60,7 @@ type Watch struct {
 	mu      sync.Mutex
 	nc      *nats.Conn // nil while it is away
 	make    bool       // the bucket is to be made if it is missing
+	fed     bool       // the feed has this connection
 	pending []Entry    // not told yet
 	seqs    []uint64   // of pending
 	dirty   bool       // all of it is to be told again
@@ -73,7 +74,7 @@ type Watch struct {
 
 const (
 	lookEvery  = time.Second // for the state of the feed, which nobody announces
-	makeAgain  = 5 * time.Second
+	makeAgain  = 2 * time.Second
 	maxPending = 1 << 16 // changes that wait; beyond it everything is read again instead
 )
 
@@ -88,7 +89,7 @@ func NewWatch(cfg WatchConfig) *Watch {
 // Connected is called by the owner of the connection, as the three that follow.
 func (w *Watch) Connected(nc *nats.Conn) {
 	w.mu.Lock()
-	w.nc, w.make = nc, w.cfg.TTL > 0
+	w.nc, w.make, w.fed = nc, w.cfg.TTL > 0, w.cfg.TTL == 0
 	w.mu.Unlock()
 	if w.cfg.TTL == 0 {
 		w.feed.Connected(nc)
@@ -164,15 +165,20 @@ func (w *Watch) create(ctx context.Context) {
 	w.mu.Lock()
 	again := w.nc != nc
 	w.make = err != nil || again
+	feed := !w.fed && !again
+	w.fed = w.fed || feed
 	w.mu.Unlock()
-	if !again {
+	if feed {
 		w.feed.Connected(nc)
 	}
 }
 
 // follow ties us to the feed, once it has read the bucket.
 func (w *Watch) follow(ctx context.Context) {
-	if w.link != nil {
+	w.mu.Lock()
+	fed := w.nc != nil && w.fed
+	w.mu.Unlock()
+	if w.link != nil || !fed {
 		return
 	}
 	wait, cancel := context.WithTimeout(ctx, lookEvery)
