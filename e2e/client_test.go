@@ -43,7 +43,7 @@ type library struct {
 
 const clientPage = `<!doctype html><meta charset="utf-8"><title>client</title><link rel="icon" href="data:,"><script type="module">
 import * as client from "/headgate.js";
-import { record } from "/client.js";
+import { record } from "/client.mjs";
 record(client);
 </script>`
 
@@ -89,7 +89,7 @@ func openInNode(t *testing.T, l *library) {
 		return "file://" + path
 	}
 	l.eval(fmt.Sprintf(`Promise.all([load(%q), load(%q)]).then(([client, { record }]) => record(client))`, url("../examples/client/headgate.js"),
-		url("testdata/client.js")), nil)
+		url("testdata/client.mjs")), nil)
 }
 
 // serve is the application: its page, and /token?life=3s, which gives a token as a session's server would.
@@ -97,8 +97,8 @@ func (l *library) serve(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/headgate.js":
 		http.ServeFile(w, r, "../examples/client/headgate.js")
-	case "/client.js":
-		http.ServeFile(w, r, "testdata/client.js")
+	case "/client.mjs":
+		http.ServeFile(w, r, "testdata/client.mjs")
 	case "/token":
 		l.mu.Lock()
 		l.asked = append(l.asked, r.URL.RawQuery)
