@@ -46,7 +46,7 @@ func (p *program) serveDev(ctx context.Context, cfg config.Config, log *slog.Log
 			}
 		},
 		ready: func(_ *system, l listeners) {
-			banner{w: p.stdout, cfg: cfg, natsURL: natsURL, embedded: !own, l: l}.print()
+			banner{w: p.stdout, name: p.name, cfg: cfg, natsURL: natsURL, embedded: !own, l: l}.print()
 		},
 	})
 }
