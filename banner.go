@@ -88,18 +88,24 @@ func (b banner) commands(base string, line func(label, text string)) {
 
 // tokens are lines for callers with tokens of this machine's key, where they are accepted: a private stream, and a token for the console.
 func (b banner) tokens(base string, line func(label, text string)) {
-	if !slices.ContainsFunc(b.cfg.Auth.Issuers, func(i config.Issuer) bool { return i.Issuer == config.DevIssuer }) {
-		return
-	}
 	private := firstRoute(b.cfg.Routes, func(r config.Route) bool { return r.AuthRequired && len(r.Sources) > 0 })
-	if private == nil {
+	command := tokenCommand(b.cfg, b.name)
+	if private == nil || command == "" {
 		return
 	}
-	command := b.name + " token -sub alice" + tokenFlags(*private)
+	command += tokenFlags(*private)
 	line("Private", fmt.Sprintf(`curl -N -H "Authorization: Bearer $(%s)" '%s'`, command, base+b.target(*private)))
 	if b.cfg.Console {
 		line("", command+" -for 2m   makes one to paste into the console")
 	}
+}
+
+// tokenCommand is what makes a token that this process accepts, or "" where none of this machine's are.
+func tokenCommand(cfg config.Config, name string) string {
+	if !slices.ContainsFunc(cfg.Auth.Issuers, func(i config.Issuer) bool { return i.Issuer == config.DevIssuer }) {
+		return ""
+	}
+	return name + " token -sub alice"
 }
 
 // tokenFlags are what a token needs for the route, beside a subject.

@@ -87,12 +87,12 @@ func (e *example) run(t *testing.T, i int) string {
 	return p.Output()
 }
 
-// shell starts a command for the length of the test, in the root of the repository.
+// shell starts a command for the length of the test, in the root of the repository. What it caches goes with the test run.
 func shell(t *testing.T, command string, env ...string) *proc.Process {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", command)
 	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(filepath.Dir(stack.HeadgateBinary()), "cache")), env...)
 	return proc.StartT(t, strings.TrimSpace(command), cmd)
 }
 
