@@ -77,7 +77,11 @@ func TestDev_ThePrivateRouteIsOneLineAway(t *testing.T) {
 	private := line(t, text, "curl -N -H \"Authorization")
 	stream := shell(t, private)
 	shows(t, stream, `event: \$ready\n.*"mine"`)
-	shows(t, stream, `event: (mention|payment)\n`) // the demo notifies alice now and then
+	notify := func() {
+		shows(t, shell(t, "curl -i -d '{\"text\":\"for alice\"}' http://"+addr+"/v1/users/alice/notify/mention"), `HTTP/1\.1 202 `)
+	}
+	notify() // the demo does so too, now and then
+	shows(t, stream, `event: mention\n.*for alice`)
 	_, target, _ := strings.Cut(private, ")\" ")
 	shows(t, shell(t, "curl -i "+target), `HTTP/1\.1 401 (.*\n)*(?i:www-authenticate: bearer)`)
 
@@ -96,7 +100,9 @@ func TestDev_ThePrivateRouteIsOneLineAway(t *testing.T) {
 	must(t, p.Type(ctx, made.Output()))
 	sees(t, p, `/^Good for (1 min|2 min)/.test(document.querySelector("#token-life").textContent)`)
 	must(t, p.Eval(ctx, `document.querySelector("#connect").click()`, nil))
-	sees(t, p, `document.querySelectorAll("#rows .row.event").length > 0`)
+	sees(t, p, `document.querySelector("#state").dataset.state === "open"`)
+	notify()
+	sees(t, p, `[...document.querySelectorAll("#rows .row.event")].some((r) => r.textContent.includes("for alice"))`)
 	quiet(t, p)
 }
 
