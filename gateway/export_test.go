@@ -61,7 +61,7 @@ type Table struct{ t streams }
 
 func NewTable() *Table {
 	t := &Table{}
-	t.t.init()
+	t.t.init(false, false)
 	return t
 }
 
@@ -135,8 +135,8 @@ func WithPlainConn(ctx context.Context) context.Context {
 	return context.WithValue(ctx, connectionKey{}, &connection{plain: true})
 }
 
-// Connections is how many are known that are not a stream of a shard.
-func (s *Server) Connections() int {
+// Known is how many connections are known that are not a stream of a shard.
+func (s *Server) Known() int {
 	n := 0
 	s.conns.Range(func(any, any) bool { n++; return true })
 	return n

@@ -264,7 +264,7 @@ func TestHardening_WaitingConnectionsAreForgotten(t *testing.T) {
 		for _, rd := range open {
 			rd.stop()
 		}
-		eventually(t, "all gone", func() bool { return r.server.Admitted() == 0 && r.server.Waiting() <= 1 && r.server.Connections() <= 1 })
+		eventually(t, "all gone", func() bool { return r.server.Admitted() == 0 && r.server.Waiting() <= 1 && r.server.Known() <= 1 })
 	}
 }
 

@@ -21,7 +21,7 @@ type side struct {
 	last bool       // private ends with the end of the response
 	by   int64      // an ending client is cut then
 
-	again *again // behind what it has been given, it reads
+	again *again // it has been given that: next, it reads
 
 	over  int64  // since when it has been behind for want of budget, see rate.go; 0 = it is not
 	due   int64  // when it can go on
