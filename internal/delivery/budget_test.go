@@ -51,3 +51,19 @@ func TestBudget_CostsNothingWithoutLimits(t *testing.T) {
 		t.Error("there are budgets without limits")
 	}
 }
+
+// BenchmarkBudget is what a send costs more on a route with both limits: a look whether it can be afforded, and the charge. A send is about
+// 1,500 ns.
+func BenchmarkBudget(b *testing.B) {
+	s := newShard(New(Config{Shards: 1}))
+	g := &group{policy: &Policy{EventsPerSecond: 1e7, BytesPerSecond: 1 << 40}, limited: true}
+	e := &entry{events: 1, bytes: make([]byte, 200)}
+	const clients = 10_000
+	for i := uint32(0); b.Loop(); i = (i + 1) % clients {
+		s.now += 1000
+		if !s.affords(i, g, e) {
+			b.Fatal("not affordable")
+		}
+		s.charge(i, g, e)
+	}
+}
