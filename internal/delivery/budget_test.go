@@ -36,6 +36,24 @@ func TestBudget_IsATokenBucket(t *testing.T) {
 	})
 }
 
+func TestBudget_SurvivesAbsurdRates(t *testing.T) {
+	now := int64(time.Hour)
+	for _, perSecond := range []float64{1e-300, 1e-9, 1e300} {
+		p := &Policy{EventsPerSecond: perSecond}
+		var b budget
+		for range 3 {
+			var due int64
+			if b, due = b.take(p, now, 1<<20, 1); due < now || b.events < now {
+				t.Errorf("%g a second: full at %d, due at %d", perSecond, b.events, due)
+			}
+			now = due
+		}
+		if perSecond < 1 && now <= int64(time.Hour) {
+			t.Errorf("%g a second: nobody waits", perSecond)
+		}
+	}
+}
+
 func TestBudget_TableHasRoomOnlyWhereItIsNeeded(t *testing.T) {
 	var b budgets
 	*b.of(5 * slabSize) = budget{events: 7}

@@ -20,6 +20,8 @@ const (
 	rateBucket = int64(time.Second)
 	// ratePatience is how long a client may be behind for want of budget.
 	ratePatience = int64(time.Second)
+	// rateLongest bounds what absurd rates make of that: three years.
+	rateLongest = 1e17
 	// pacedStep is how often those that wait for their budget are looked at.
 	pacedStep = int64(20 * time.Millisecond)
 	// roundsOfBudget is how many rounds a full budget is at least good for: a round goes to a client whole or not at all.
@@ -52,7 +54,7 @@ func (t *budgets) of(i uint32) *budget {
 // one at least.
 func cost(n int, perSecond float64) (take, most int64) {
 	one := float64(time.Second) / perSecond
-	return int64(float64(n) * one), max(rateBucket, int64(one))
+	return int64(min(float64(n)*one, rateLongest)), max(rateBucket, int64(min(one, rateLongest)))
 }
 
 // after is the time at which a bucket that is full again at full will be so, less n, and from when on that many may be taken: when they
