@@ -87,15 +87,16 @@ func memoryIdentity(l *Lab) ([]Row, error) {
 		if each {
 			row.Name = fmt.Sprintf("memory per idle stream with identity, %d streams, each its own user and token", l.size.Idle)
 		}
-		perStream := samples{}
+		perStream, live := samples{}, samples{}
 		err := l.interleave(&row, 1, []string{"headgate"}, func(string) error {
 			paths, err := t.paths(l.size.Idle, each)
 			if err != nil {
 				return err
 			}
-			v, err := identityGrowth(l, t, paths)
+			rss, heap, err := identityGrowth(l, t, paths)
 			if err == nil {
-				perStream.add("headgate", v)
+				perStream.add("headgate", rss)
+				live.add("headgate", heap)
 			}
 			return err
 		})
@@ -104,6 +105,7 @@ func memoryIdentity(l *Lab) ([]Row, error) {
 		}
 		row.Figures = perStream.figures()
 		row.below(600)
+		row.note("growth of the live heap per stream, in bytes: %s", listed(live))
 		if each {
 			row.note("the identities that are remembered for the next request count here; their number and size are bounded, whatever the number of streams")
 		}
@@ -112,32 +114,39 @@ func memoryIdentity(l *Lab) ([]Row, error) {
 	return rows, nil
 }
 
-func identityGrowth(l *Lab, t *tokens, paths []string) (float64, error) {
+// identityGrowth is what a stream adds to the resident memory, and to the live heap.
+func identityGrowth(l *Lab, t *tokens, paths []string) (rss, heap float64, err error) {
 	server, err := l.StartHeadgate(t.settings...)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer l.Stop(server)
 	swarm, err := NewSwarm(server.Addr, false)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer swarm.Close()
 	before, err := l.Settle(server, time.Second)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
+	}
+	heapBefore, err := server.LiveHeap()
+	if err != nil {
+		return 0, 0, err
 	}
 	if err := swarm.Add(len(paths), func(i int) string { return paths[i] }, 2*time.Minute); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	after, err := l.Settle(server, l.size.Still)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if swarm.ended+swarm.refused > 0 {
-		return 0, fmt.Errorf("%d streams were ended, %d refused", swarm.ended, swarm.refused)
+		return 0, 0, fmt.Errorf("%d streams were ended, %d refused", swarm.ended, swarm.refused)
 	}
-	return float64(after-before) / float64(len(paths)), nil
+	heapAfter, err := server.LiveHeap()
+	n := float64(len(paths))
+	return float64(after-before) / n, float64(heapAfter-heapBefore) / n, err
 }
 
 // connectIdentity: what opening a stream costs the server when the token is known to it, and when it has to be verified.
