@@ -44,7 +44,8 @@ type Route struct {
 //
 // A stream is admitted in two steps: Connect before it is known who is asking, so that nobody makes us verify tokens faster than his
 // address may connect; Admit behind that, so that nobody without a good token uses up what belongs to others. One mutex guards it all:
-// an admission takes about a microsecond, a connect a hundred times as much, and the caps are exact.
+// an admission takes about a microsecond, a connect a hundred times as much, and the caps are exact. The clock is read under it, since
+// rate.Limiter believes whatever time it is told: one from before the last winds it back, and what has passed since is given out twice.
 type Limiter struct {
 	// Fixed after New.
 	cfg        Config
@@ -111,9 +112,8 @@ func burstOf(perSecond float64, asked int) int {
 // Connect is the first half of an admission: of an address. When the answer is true, the stream counts there until Release; when it is
 // false, nothing has been used up, and the refusal says why.
 func (l *Limiter) Connect(addr netip.Addr) (Refusal, bool) {
-	now := l.now()
 	l.mu.Lock()
-	r, ok := l.connect(keyOf(addr), now)
+	r, ok := l.connect(keyOf(addr), l.now())
 	l.mu.Unlock()
 	return l.metrics.told(r, ok)
 }
@@ -153,9 +153,8 @@ func (l *Limiter) full() bool { return l.cfg.Streams > 0 && l.streams >= l.cfg.S
 // Admit is the second half: of the process, the route and the user; Nobody has no limits of his own. When the answer is true, the stream
 // counts there too until Release; when it is false, nothing more has been used up.
 func (l *Limiter) Admit(user User, route string) (Refusal, bool) {
-	now := l.now()
 	l.mu.Lock()
-	r, ok := l.admit(user, route, now)
+	r, ok := l.admit(user, route, l.now())
 	l.mu.Unlock()
 	return l.metrics.told(r, ok)
 }

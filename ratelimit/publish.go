@@ -12,18 +12,16 @@ func (l *Limiter) Publish(addr netip.Addr) (Refusal, bool) {
 	if l.cfg.PublishRate <= 0 {
 		return Refusal{}, true
 	}
-	now := l.now()
 	l.mu.Lock()
-	_, r, ok := l.takePublish(l.publishes, keyOf(addr), PublishRate, now)
+	_, r, ok := l.takePublish(l.publishes, keyOf(addr), PublishRate, l.now())
 	l.mu.Unlock()
 	return l.metrics.told(r, ok)
 }
 
 // PublishAs asks for the same publish by a user on a route. Where it is refused, neither has lost anything.
 func (l *Limiter) PublishAs(user User, route string) (Refusal, bool) {
-	now := l.now()
 	l.mu.Lock()
-	r, ok := l.publishAs(user, route, now)
+	r, ok := l.publishAs(user, route, l.now())
 	l.mu.Unlock()
 	return l.metrics.told(r, ok)
 }
