@@ -47,9 +47,10 @@ type Revocations struct {
 	mu      sync.RWMutex
 	rules   map[name]rule
 	ids     map[name]string // of connections
-	loaded  bool            // the bucket has been read once
-	full    bool            // there are more than fit
-	since   time.Time       // when it was last certain that everything is known; zero = it is now
+	kinds   [revocationKinds]int
+	loaded  bool      // the bucket has been read once
+	full    bool      // there are more than fit
+	since   time.Time // when it was last certain that everything is known; zero = it is now
 	watched bool
 	detail  string // why not
 }
@@ -89,13 +90,27 @@ func (r *Revocations) Find(m *Marks) Verdict {
 	now := r.now().UnixMilli()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.find(m, now)
+}
+
+// FindAll is Find for many: verdicts gets as many as there are marks.
+func (r *Revocations) FindAll(list []Marks, verdicts []Verdict) {
+	now := r.now().UnixMilli()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i := range list {
+		verdicts[i] = r.find(&list[i], now)
+	}
+}
+
+// find needs mu.
+func (r *Revocations) find(m *Marks, now int64) Verdict {
 	switch {
 	case m.None():
 		return Good
-	case r.hits(name{kind: ByToken, sum: m.token}, m, now), r.hits(name{kind: ByUser, sum: m.subject}, m, now),
-		r.hits(name{kind: BySession, sum: m.session}, m, now):
+	case r.hits(ByToken, &m.token, m.issued, now), r.hits(ByUser, &m.subject, m.issued, now), r.hits(BySession, &m.session, m.issued, now):
 		return Revoked
-	case r.hits(name{kind: Kick, sum: m.subject}, m, now):
+	case r.hits(Kick, &m.subject, m.issued, now):
 		return Kicked
 	case !r.loaded || r.full:
 		return Unknown
@@ -104,12 +119,12 @@ func (r *Revocations) Find(m *Marks) Verdict {
 }
 
 // hits needs mu.
-func (r *Revocations) hits(n name, m *Marks, now int64) bool {
-	if n.sum == (sum{}) {
+func (r *Revocations) hits(k RevocationKind, s *sum, issued, now int64) bool {
+	if r.kinds[k] == 0 || *s == (sum{}) {
 		return false
 	}
-	rule, ok := r.rules[n]
-	return ok && now < rule.until && m.issued <= rule.before
+	rule, ok := r.rules[name{k, *s}]
+	return ok && now < rule.until && issued <= rule.before
 }
 
 // Connections are the revoked ones whose ids begin with a prefix.
@@ -128,6 +143,7 @@ func (r *Revocations) Connections(prefix string) (found []string) {
 // Replace takes the whole content of the bucket. What was known and is not in it is revoked no more.
 func (r *Revocations) Replace(all []RevocationEntry) {
 	rules, ids, full := make(map[name]rule, len(all)), map[name]string{}, false
+	var kinds [revocationKinds]int
 	for _, e := range all {
 		n, v, ok := r.read(e)
 		switch {
@@ -135,6 +151,9 @@ func (r *Revocations) Replace(all []RevocationEntry) {
 		case len(rules) >= r.most:
 			full = true
 		default:
+			if _, twice := rules[n]; !twice {
+				kinds[n.kind]++
+			}
 			rules[n] = v
 			if n.kind == ByConnection {
 				ids[n] = connectionOf(e.Key)
@@ -142,7 +161,7 @@ func (r *Revocations) Replace(all []RevocationEntry) {
 		}
 	}
 	r.mu.Lock()
-	r.rules, r.ids, r.loaded, r.full = rules, ids, true, full
+	r.rules, r.ids, r.kinds, r.loaded, r.full = rules, ids, kinds, true, full
 	r.mu.Unlock()
 	if full {
 		r.complain()
@@ -166,6 +185,9 @@ func (r *Revocations) Apply(changes []RevocationEntry) {
 		case !known && len(r.rules) >= r.most && r.prune() == 0:
 			r.full, full = true, true
 		default:
+			if !known {
+				r.kinds[n.kind]++
+			}
 			r.rules[n] = v
 			if n.kind == ByConnection {
 				r.ids[n] = connectionOf(e.Key)
@@ -279,6 +301,9 @@ func (r *Revocations) prune() (n int) {
 
 // forget needs mu.
 func (r *Revocations) forget(n name) {
+	if _, there := r.rules[n]; there {
+		r.kinds[n.kind]--
+	}
 	delete(r.rules, n)
 	delete(r.ids, n)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"headgate/auth"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
 )
@@ -130,4 +131,15 @@ func ParseQuery(raw string) url.Values {
 // WithPlainConn is the context of a request on plain TCP.
 func WithPlainConn(ctx context.Context) context.Context {
 	return context.WithValue(ctx, plainKey{}, true)
+}
+
+// Sweep makes a table of streams whose identities have these marks, and returns what looks for the revoked ones.
+func Sweep(n int, r Revocations, m func(i int) auth.Marks) func() {
+	s := &Server{revoked: r}
+	s.streams.init(true, false)
+	s.condemned.init()
+	for i := range n {
+		s.streams.own(s.streams.take(0, uint64(i), netip.IPv6Unspecified()), m(i), about{})
+	}
+	return s.findRevoked
 }

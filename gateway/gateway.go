@@ -50,7 +50,7 @@ type Limiter interface {
 
 // Revocations say whose identity has been withdrawn. Changed is ready when there may be more of them.
 type Revocations interface {
-	Find(m *auth.Marks) auth.Verdict
+	FindAll(list []auth.Marks, verdicts []auth.Verdict)
 	Connections(prefix string) []string
 	Changed() <-chan struct{}
 }

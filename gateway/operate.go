@@ -29,7 +29,7 @@ type Connection struct {
 	Client   netip.Addr `json:"client"`
 	Since    time.Time  `json:"since"`
 
-	index uint32
+	Place uint32 `json:"-"` // in the table: a list that begins from there begins with it
 }
 
 // Numbers are what a process has open.
@@ -76,14 +76,11 @@ func (s *Server) Connections(f Filter, from uint32, limit int) (list []Connectio
 			return false
 		}
 		list = append(list, Connection{ID: s.requestID(r.number), Route: s.routes[r.route].name, User: r.about.user, Subjects: r.about.subjects,
-			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), index: r.index})
+			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), Place: r.index})
 		return true
 	})
 	return list, next
 }
-
-// Place is where a connection is in the table, for a list that begins with it.
-func (c *Connection) Place() uint32 { return c.index }
 
 // Kick ends the streams that fit, with $end kicked, and says how many. It is not remembered: who comes back is let in.
 func (s *Server) Kick(f Filter) int {
