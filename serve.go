@@ -96,7 +96,7 @@ func (s *system) natsState() admin.NATSState {
 
 // dryRun builds everything and starts nothing, which finds what only the parts themselves can know to be wrong.
 func dryRun(cfg config.Config) error {
-	_, err := build(cfg, 1, page(cfg, ""), slog.New(slog.DiscardHandler))
+	_, err := build(cfg, 1, page(cfg, "", ""), slog.New(slog.DiscardHandler))
 	return err
 }
 
@@ -111,7 +111,7 @@ type extra struct {
 func (p *program) serve(ctx context.Context, cfg config.Config, log *slog.Logger, dev *extra) int {
 	shards := tune(p.environ, cfg.SSE.Shards, log)
 	if dev == nil {
-		dev = &extra{page: page(cfg, ""), ready: func(*system, listeners) {}, parts: func(*system, *parts) {}}
+		dev = &extra{page: page(cfg, "", ""), ready: func(*system, listeners) {}, parts: func(*system, *parts) {}}
 	}
 	s, err := build(cfg, shards, dev.page, log)
 	if err != nil {

@@ -208,18 +208,6 @@ func DefaultConfig() Config {
 	}
 }
 
-// devConfig is what -dev changes in DefaultConfig: loopback only, console on, nobody is asked who he is, nobody balances load, and no crowd
-// comes back when a stream that was missing has been made.
-func devConfig(c Config) Config {
-	c.Dev = true
-	c.HTTP.Addr, c.Admin.Addr = "127.0.0.1:8080", "127.0.0.1:9090"
-	c.Console = true
-	c.Auth.Mode = "none"
-	c.Shutdown.Delay = 0
-	c.SSE.OverloadRetry, c.SSE.OverloadJitter = time.Second, 0
-	return c
-}
-
 // routeDefaults is a route that says nothing: what is built in, then what the environment says.
 func (c Config) routeDefaults() Route {
 	return Route{
