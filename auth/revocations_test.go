@@ -169,6 +169,8 @@ func TestRevocations_KeysAreWhatTheDocumentsSay(t *testing.T) {
 func FuzzRevocationEntries(f *testing.F) {
 	f.Add("sub.ann", `{}`)
 	f.Add(RevocationKey(ByUser, "ann"), `{"before": 1e300}`)
+	f.Add(RevocationKey(ByUser, "ann"), `{"before": 1} until tomorrow`)
+	f.Add(RevocationKey(ByUser, "ann"), `{}}`)
 	f.Add("conn.a-1", `{"until":"2026-01-01T00:00:00Z"`)
 	f.Add(RevocationKey(ByToken, "x"), `[{"before":-1}]`)
 	f.Fuzz(func(t *testing.T, key, value string) {

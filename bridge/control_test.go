@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,6 +260,69 @@ func TestRevoke_TheSameRequestIsWrittenOnce(t *testing.T) {
 	if list, err := kv.History(t.Context(), "kick.a"); err != nil || len(list) != 1 || string(list[0].Value()) != "0" {
 		t.Errorf("%v, %v", list, err)
 	}
+}
+
+// frozen is a way to a server on which nothing moves while it is frozen, and no connection ends.
+func frozen(t *testing.T, to string) (url string, frozen *atomic.Bool) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen = &atomic.Bool{}
+	var relaying sync.WaitGroup
+	relay := func(from, to net.Conn) {
+		defer from.Close()
+		defer to.Close()
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buf)
+			for frozen.Load() {
+				time.Sleep(time.Millisecond)
+			}
+			if err != nil {
+				return
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	relaying.Go(func() {
+		for {
+			near, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", strings.TrimPrefix(to, "nats://"))
+			if err != nil {
+				near.Close()
+				continue
+			}
+			relaying.Go(func() { relay(near, far) })
+			relaying.Go(func() { relay(far, near) })
+		}
+	})
+	t.Cleanup(func() { frozen.Store(false); ln.Close(); relaying.Wait() })
+	return "nats://" + ln.Addr().String(), frozen
+}
+
+// A connection that has silently died is noticed long before NATS gives it up, and what came meanwhile is read behind it.
+func TestWatch_NoticesAConnectionThatHasSilentlyDied(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	kv := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	url, freeze := frozen(t, ns.URL())
+	r, h := controlled(t, url, nil)
+	eventually(t, "the bucket", func() bool { ok, _ := h.state(); return ok })
+	freeze.Store(true)
+	began := time.Now()
+	put(t, kv, "sub.a", "1")
+	eventually(t, "the silence to be told", func() bool { ok, _ := h.state(); return !ok })
+	t.Logf("told after %v", time.Since(began))
+	freeze.Store(false)
+	eventually(t, "what came meanwhile", h.is(map[string]string{"sub.a": "1"}))
+	eventually(t, "it to be watched again", func() bool { ok, _ := h.state(); return ok })
+	r.stop() // before the way to the server goes
 }
 
 func TestRevoke_SaysWhatIsMissing(t *testing.T) {
