@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +58,12 @@ func (s *Server) fits(f Filter) func(r *row) bool {
 		case f.Subject == "":
 			return true
 		}
-		return slices.ContainsFunc(r.about.subjects, func(followed string) bool { return subject.Intersects(followed, f.Subject) })
+		for followed := range strings.SplitSeq(r.about.subjects, " ") {
+			if subject.Intersects(followed, f.Subject) {
+				return true
+			}
+		}
+		return false
 	}
 }
 
@@ -75,7 +79,7 @@ func (s *Server) Connections(f Filter, from uint32, limit int) (list []Connectio
 			next = r.index
 			return false
 		}
-		list = append(list, Connection{ID: s.requestID(r.number), Route: s.routes[r.route].name, User: r.about.user, Subjects: r.about.subjects,
+		list = append(list, Connection{ID: s.requestID(r.number), Route: s.routes[r.route].name, User: r.about.user, Subjects: strings.Split(r.about.subjects, " "),
 			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), Place: r.index})
 		return true
 	})

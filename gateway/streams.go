@@ -41,8 +41,8 @@ type streams struct {
 // about is what operators see of a stream beyond the table.
 type about struct {
 	user     string // sub
-	subjects []string
-	began    int64 // Unix seconds
+	subjects string // with spaces between, which are in none of them
+	began    int64  // Unix seconds
 }
 
 // init says what the table keeps beside admissions: owners to find those whose identity is revoked, descriptions for operators.

@@ -86,14 +86,16 @@ func (s *Server) own(tag uint64, id *auth.Identity, specs []flow.Spec) {
 	}
 	if s.streams.described {
 		a.began = s.now().Unix()
+		var all []string
 		for _, spec := range specs {
 			for _, subj := range spec.Subjects {
 				if spec.Kind == flow.KV {
 					subj = "$KV." + spec.Stream + "." + subj // ADR-8 of nats-architecture-and-design
 				}
-				a.subjects = append(a.subjects, subj)
+				all = append(all, subj)
 			}
 		}
+		a.subjects = strings.Join(all, " ") // of a single one this is that one
 	}
 	s.streams.own(tag, m, a)
 }
