@@ -215,6 +215,25 @@ func TestWatch_ValuesExpire(t *testing.T) {
 	}
 }
 
+// A bucket that does not fit is not taken for one that is known.
+func TestWatch_OfABucketThatDoesNotFit(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	kv := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	for n := range 200 {
+		put(t, kv, fmt.Sprintf("sub.%d", n), strings.Repeat("x", 1000))
+	}
+	_, h := controlled(t, ns.URL(), func(c *config.Config) { c.Auth.RevocationEntries = 1 })
+	eventually(t, "that to be told", func() bool {
+		ok, detail := h.state()
+		return !ok && strings.Contains(detail, "more than fits into memory: raise AUTH_REVOCATION_ENTRIES")
+	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.replaced != 0 {
+		t.Error("a part was taken for the whole")
+	}
+}
+
 func TestWatch_MakesTheBucketWhereItMay(t *testing.T) {
 	ns := startNATS(t, devnats.Options{JetStream: true})
 	ttl := func(c *config.Config) { c.Auth.RevocationTTL = time.Hour }

@@ -70,12 +70,16 @@ type Watch struct {
 	watched bool
 	told    string    // the last detail
 	retry   time.Time // when the bucket is tried to be made again
+	unread  bool      // the feed has no table: the bucket does not fit
+	at      uint64    // what the last Replace was of
+	all     time.Time // when it was
 }
 
 const (
 	lookEvery  = time.Second // for the state of the feed, which nobody announces
 	makeAgain  = 2 * time.Second
-	maxPending = 1 << 16 // changes that wait; beyond it everything is read again instead
+	maxPending = 1 << 16     // changes that wait; beyond it everything is read again instead
+	allAgain   = time.Minute // after changes everything is told again, for a listener that could not keep it all
 )
 
 // NewWatch does no I/O; Run serves.
@@ -196,13 +200,16 @@ func (w *Watch) tell() {
 	if w.link == nil {
 		return
 	}
+	again := time.Since(w.all) >= allAgain && w.feed.State().Cursor != w.at
 	w.mu.Lock()
-	list, seqs, dirty := w.pending, w.seqs, w.dirty
+	list, seqs, dirty := w.pending, w.seqs, w.dirty || again
 	w.pending, w.seqs, w.dirty = nil, nil, false
 	w.mu.Unlock()
 	if dirty {
 		items, at, _, ok := w.feed.Table([]string{">"})
+		w.unread = !ok
 		if ok {
+			w.at, w.all = at, time.Now()
 			all := make([]Entry, len(items))
 			for i, it := range items {
 				all[i] = entryOf(it)
@@ -240,7 +247,7 @@ func (w *Watch) look() {
 
 func (w *Watch) state() (ok bool, detail string) {
 	w.mu.Lock()
-	away, dirty := w.nc == nil, w.dirty
+	away := w.nc == nil
 	w.mu.Unlock()
 	s := w.feed.State()
 	switch {
@@ -252,9 +259,9 @@ func (w *Watch) state() (ok bool, detail string) {
 		return false, fmt.Sprintf("the bucket %s cannot be read: %v", w.cfg.Bucket, s.Missing)
 	case s.Err != "":
 		return false, fmt.Sprintf("the bucket %s cannot be read: %s", w.cfg.Bucket, s.Err)
-	case !s.Ready:
+	case !s.Ready || w.link == nil:
 		return false, fmt.Sprintf("the bucket %s is being read", w.cfg.Bucket)
-	case dirty:
+	case w.unread:
 		return false, fmt.Sprintf("the bucket %s holds more than fits into memory: raise AUTH_REVOCATION_ENTRIES and restart", w.cfg.Bucket)
 	}
 	return true, "watched"
