@@ -18,11 +18,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"headgate/internal/devnats"
 )
 
 const (
@@ -305,19 +302,4 @@ func (c *revoking) once(ctx context.Context) (time.Duration, error) {
 // revokedKey is as docs/security.md has it.
 func revokedKey(kind, value string) string {
 	return fmt.Sprintf("%s.%x", kind, sha256.Sum256([]byte(value)))
-}
-
-// runCluster is three real nats-servers as a cluster, with JetStream, in one process.
-func runCluster(spec roleSpec, ready chan<- roleReady) error {
-	apart := func(o *server.Options) { o.StoreDir = filepath.Join(spec.Store, o.ServerName) }
-	servers, err := devnats.StartCluster(revokeReplicas, devnats.Options{JetStream: true, StoreDir: spec.Store, Configure: apart})
-	if err != nil {
-		return err
-	}
-	var urls []string
-	for _, s := range servers {
-		urls = append(urls, s.URL())
-	}
-	ready <- roleReady{Addr: strings.Join(urls, ",")}
-	select {} // until standard input closes, and with it the process
 }
