@@ -215,6 +215,18 @@ func TestWatch_ValuesExpire(t *testing.T) {
 	}
 }
 
+// A bucket may be the mirror of one in another place.
+func TestWatch_OfAMirror(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	origin := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "ORIGIN"})
+	put(t, origin, "sub.a", "1")
+	bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED", Mirror: &jetstream.StreamSource{Name: "KV_ORIGIN"}})
+	_, h := controlled(t, ns.URL(), nil)
+	eventually(t, "what was there", h.is(map[string]string{"sub.a": "1"}))
+	put(t, origin, "sub.b", "2")
+	eventually(t, "what comes", h.is(map[string]string{"sub.a": "1", "sub.b": "2"}))
+}
+
 // A bucket that does not fit is not taken for one that is known.
 func TestWatch_OfABucketThatDoesNotFit(t *testing.T) {
 	ns := startNATS(t, devnats.Options{JetStream: true})

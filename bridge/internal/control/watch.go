@@ -190,7 +190,8 @@ func (w *Watch) follow(ctx context.Context) {
 	if w.feed.Wait(wait) != nil {
 		return
 	}
-	if link, _, _, err := w.feed.Follow([]string{kv.Subject(w.cfg.Bucket, ">")}, follower{w}); err == nil {
+	// Everything: in a mirror of a bucket the subjects are those of the other bucket.
+	if link, _, _, err := w.feed.Follow([]string{">"}, follower{w}); err == nil {
 		w.link = link
 	}
 }
