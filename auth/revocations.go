@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,7 +43,11 @@ type Revocations struct {
 	now     func() time.Time
 	changed chan struct{}
 	invalid prometheus.Counter
+
+	// safe for everyone
 	seldom  rate.Sometimes // for what an operator wrote wrongly
+	outlive rate.Sometimes // for tokens that live longer than a revocation
+	keeps   atomic.Int64   // nanoseconds that the bucket keeps a value; 0 = for ever
 
 	mu      sync.RWMutex
 	rules   map[name]rule
@@ -61,7 +66,7 @@ func NewRevocations(most int, log *slog.Logger, reg prometheus.Registerer) *Revo
 		log = slog.New(slog.DiscardHandler)
 	}
 	r := &Revocations{most: most, log: log, now: time.Now, changed: make(chan struct{}, 1), rules: map[name]rule{}, ids: map[name]string{}, since: time.Now(),
-		detail: "not read yet", seldom: rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		detail: "not read yet", outlive: rate.Sometimes{First: 1, Interval: time.Hour}, seldom: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 		invalid: prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_revocations_invalid_total",
 			Help: "Keys of the bucket of revocations that name nobody, and values that cannot be read. The latter count without exception."})}
 	if reg != nil {
@@ -233,6 +238,20 @@ func short(key string) string {
 		return key
 	}
 	return key[:most] + "…"
+}
+
+// Keeps says how long the bucket keeps a value; 0 = for ever.
+func (r *Revocations) Keeps(d time.Duration) { r.keeps.Store(int64(d)) }
+
+// watchLife warns of a token that is good for longer than the bucket would remember that it has been revoked.
+func (r *Revocations) watchLife(id *Identity) {
+	if keeps := time.Duration(r.keeps.Load()); keeps > 0 && id.deadline.Sub(r.now()) > keeps {
+		r.outlive.Do(func() {
+			r.log.Warn("a token lives longer than the bucket keeps revocations: were it revoked, it would be good again when that is forgotten",
+				"issuer", id.issuer, "life", id.deadline.Sub(r.now()).Round(time.Second).String(), "bucket_keeps", keeps.String(),
+				"remedy", "raise the TTL of the bucket (nats kv edit … --ttl), or let the issuer make tokens of a shorter life")
+		})
+	}
 }
 
 // Watched says whether changes are heard of, and why not.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -143,6 +144,28 @@ func TestRevocations_LeaveTheMemoryWhenTheyHaveExpired(t *testing.T) {
 			t.Errorf("%d are left", n)
 		}
 	})
+}
+
+func TestRevocations_WarnOfTokensThatOutliveThem(t *testing.T) {
+	var log strings.Builder
+	r := NewRevocations(10, slog.New(slog.NewTextHandler(&log, nil)), nil)
+	r.Replace(nil)
+	i := issuerOf()
+	i.KeyFile = file(t, publicPEM(p256()))
+	v := loaded(t, Options{Issuers: []Issuer{i}, Revocations: r})
+	accepted(t, v, es256()) // for ever
+	r.Keeps(2 * time.Hour)
+	accepted(t, v, es256(jwt.MapClaims{"jti": "a"}))
+	if log.Len() > 0 {
+		t.Errorf("warned of nothing: %s", log.String())
+	}
+	r.Keeps(30 * time.Minute)
+	token := es256(jwt.MapClaims{"jti": "b"})
+	accepted(t, v, token)
+	accepted(t, v, es256(jwt.MapClaims{"jti": "c"}))
+	if n := strings.Count(log.String(), "lives longer than the bucket keeps"); n != 1 || strings.Contains(log.String(), token) {
+		t.Errorf("%d warnings: %s", n, log.String())
+	}
 }
 
 func TestRevocations_KeysAreWhatTheDocumentsSay(t *testing.T) {

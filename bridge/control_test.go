@@ -32,6 +32,7 @@ type heard struct {
 	replaced int
 	watched  bool
 	detail   string
+	keeps    time.Duration
 }
 
 func (h *heard) Replace(all []Entry) {
@@ -62,6 +63,12 @@ func (h *heard) Watched(ok bool, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.watched, h.detail = ok, detail
+}
+
+func (h *heard) Keeps(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keeps = d
 }
 
 func (h *heard) is(want map[string]string) func() bool {
@@ -252,6 +259,11 @@ func TestWatch_MakesTheBucketWhereItMay(t *testing.T) {
 	r, h := controlled(t, ns.URL(), ttl)
 	eventually(t, "the bucket to be made", h.is(map[string]string{}))
 	_, other := controlled(t, ns.URL(), ttl)
+	eventually(t, "its TTL to be told", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.keeps == time.Hour
+	})
 	if _, err := r.Revoke(t.Context(), "sub.a", []byte("1"), ""); err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,7 @@ type Listener interface {
 	Replace(all []Entry)            // the whole content
 	Apply(changes []Entry)          // in their order
 	Watched(ok bool, detail string) // whether changes are heard of now, and why not
+	Keeps(d time.Duration)          // how long the bucket keeps a value; 0 = for ever
 }
 
 // WatchConfig is what a Watch needs.
@@ -243,6 +244,9 @@ func (w *Watch) look() {
 		w.log.Warn("revocations are not heard of any more; those that are known stay in force", "cause", detail)
 	}
 	w.watched, w.told = ok, detail
+	if inc := w.feed.State().Inc; ok && inc != nil {
+		w.cfg.Listener.Keeps(inc.Config.MaxAge)
+	}
 	w.cfg.Listener.Watched(ok, detail)
 }
 
