@@ -2,10 +2,8 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,8 +35,9 @@ type library struct {
 	t      *testing.T
 	origin string
 
-	mu    sync.Mutex
-	asked []string // the queries of the requests for tokens
+	mu      sync.Mutex
+	asked   []string // the queries of the requests for tokens
+	answers []answer // what /answers does next, the last one for ever
 }
 
 const clientPage = `<!doctype html><meta charset="utf-8"><title>client</title><link rel="icon" href="data:,"><script type="module">
@@ -52,9 +51,7 @@ func inEngines(t *testing.T, test func(t *testing.T, l *library)) {
 	for name, open := range map[string]func(*testing.T, *library){"Chromium": openInChromium, "Node": openInNode} {
 		t.Run(name, func(t *testing.T) {
 			l := &library{t: t}
-			s := httptest.NewServer(http.HandlerFunc(l.serve))
-			t.Cleanup(s.Close)
-			l.origin = s.URL
+			l.listen()
 			open(t, l)
 			l.until(`globalThis.begin !== undefined`)
 			t.Cleanup(func() {
@@ -69,6 +66,13 @@ func inEngines(t *testing.T, test func(t *testing.T, l *library)) {
 			test(t, l)
 		})
 	}
+}
+
+// listen starts the application.
+func (l *library) listen() {
+	s := httptest.NewServer(http.HandlerFunc(l.serve))
+	l.t.Cleanup(s.Close)
+	l.origin = s.URL
 }
 
 func openInChromium(t *testing.T, l *library) {
@@ -99,6 +103,14 @@ func (l *library) serve(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, "../examples/client/headgate.js")
 	case "/client.mjs":
 		http.ServeFile(w, r, "testdata/client.mjs")
+	case "/answers":
+		l.mu.Lock()
+		answer := l.answers[0]
+		if len(l.answers) > 1 {
+			l.answers = l.answers[1:]
+		}
+		l.mu.Unlock()
+		answer(w, r)
 	case "/token":
 		l.mu.Lock()
 		l.asked = append(l.asked, r.URL.RawQuery)
@@ -124,7 +136,7 @@ func (l *library) requests() []string {
 // tokens is a token function whose n-th answer lives as long as the n-th of lives, the last one from then on.
 func (l *library) tokens(lives ...string) string {
 	list, _ := json.Marshal(lives)
-	return fmt.Sprintf(`((lives) => ({renew, signal}) => fetch("%s/token?renew=" + renew + "&life=" + (lives.length > 1 ? lives.shift() : lives[0]), {signal}).then((r) => r.text()))(%s)`,
+	return fmt.Sprintf(`((lives) => ({renew, signal}) => seen.push({name: "token", what: renew}) && fetch("%s/token?renew=" + renew + "&life=" + (lives.length > 1 ? lives.shift() : lives[0]), {signal}).then((r) => r.text()))(%s)`,
 		l.origin, list)
 }
 
@@ -169,7 +181,7 @@ func (l *library) data() []string {
 // clientRoutes are routes for callers with tokens. ORIGIN is the page's.
 const clientRoutes = `
 version: 1
-defaults: {cors: {origins: ["ORIGIN"]}}
+defaults: {cors: {origins: ["ORIGIN"], credentials: true}}
 routes:
   - name: me
     path: /v1/me
@@ -226,6 +238,7 @@ func TestClient_ATokenThatIsRenewedInTimeLosesNothing(t *testing.T) {
 		}
 		l.is(`all("onEnd")`, `[{"reason":"token-expired","reconnect":true}]`)
 		l.is(`all("onGap").length + all("onExpiring").length`, "1")
+		l.is(`seen.findLastIndex((s) => s.name === "token") < seen.findIndex((s) => s.name === "onEnd")`, "true") // the new one is there in time
 		if asked := l.requests(); !slices.Equal(asked, []string{"renew=false&life=5s", "renew=true&life=10m"}) {
 			t.Errorf("tokens were asked for with %q", asked)
 		}
@@ -280,7 +293,7 @@ func TestClient_ComesBackWhenThereIsRoomHoweverItWasTurnedAway(t *testing.T) {
 		for path, said := range map[string]string{"/v1/narrow": "waiting cap", "/v1/strict": "waiting refused"} {
 			first := open(t, g.URL+path, "Authorization", bearer)
 			l.eval(`seen = []`, nil)
-			l.begin(g.URL+path, "token: "+l.tokens("10m"))
+			l.begin(g.URL+path, "retry: 50, token: "+l.tokens("10m"))
 			l.until(`states().length >= 5`)
 			var list []string
 			l.eval(`states()`, &list)
@@ -462,9 +475,7 @@ func TestClient_SaysNothingMoreAfterItWasClosed(t *testing.T) {
 
 func TestClient_StaysWhereACallbackThrows(t *testing.T) {
 	l := &library{t: t}
-	s := httptest.NewServer(http.HandlerFunc(l.serve))
-	t.Cleanup(s.Close)
-	l.origin = s.URL
+	l.listen()
 	openInNode(t, l)
 	g, orders := l.identified()
 	l.begin(g.URL+"/v1/orders", "token: "+l.tokens("10m")+`, onEvent: () => { throw new Error("of the application") }`)
@@ -475,72 +486,4 @@ func TestClient_StaysWhereACallbackThrows(t *testing.T) {
 	if said := l.engine.(*node.Process).Said(); strings.Count(said, "of the application") != 2 {
 		t.Errorf("it was not told of: %q", said)
 	}
-}
-
-// The parser is held against the cases of headgate's own decoder, cut at random places.
-func TestClient_ParsesAsTheStandardSays(t *testing.T) {
-	text, err := os.ReadFile("../internal/sse/testdata/vectors.json")
-	must(t, err)
-	var vectors []struct {
-		Name   string
-		Stream string
-		Bytes  []byte
-		Blocks []struct {
-			ID, Type, Data string
-			Retry          int64
-			HasRetry       bool
-			Silent         bool
-		}
-	}
-	must(t, json.Unmarshal(text, &vectors))
-	if len(vectors) < 30 {
-		t.Fatalf("%d vectors", len(vectors))
-	}
-	type block struct {
-		Type        string
-		Data        *string
-		LastEventID string
-		Retry       *int64
-	}
-	show := func(list []block) string {
-		text, _ := json.Marshal(list)
-		return string(text)
-	}
-	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 1))
-	inEngines(t, func(t *testing.T, l *library) {
-		for _, v := range vectors {
-			stream := v.Stream + string(v.Bytes)
-			want := []block{}
-			for _, b := range v.Blocks {
-				w := block{LastEventID: b.ID}
-				if !b.Silent {
-					w.Type, w.Data = b.Type, &b.Data
-				}
-				if b.HasRetry {
-					w.Retry = &b.Retry
-				}
-				want = append(want, w)
-			}
-			for round := range 12 {
-				cuts := []int{}
-				for at := range len(stream) {
-					if round == 1 || round > 1 && random.IntN(4) == 0 { // whole, byte by byte, at random
-						cuts = append(cuts, at)
-					}
-				}
-				places, _ := json.Marshal(cuts)
-				var got []block
-				l.eval(fmt.Sprintf(`parse(Uint8Array.from(atob(%q), (c) => c.charCodeAt(0)), %s)`, base64.StdEncoding.EncodeToString([]byte(stream)), places), &got)
-				for i := range got {
-					if got[i].Data == nil {
-						got[i].Type = "" // no event, no type
-					}
-				}
-				if show(got) != show(want) && len(got)+len(want) > 0 {
-					t.Errorf("%s, cut at %v (seed %d):\n got %s\nwant %s", v.Name, cuts, seed, show(got), show(want))
-				}
-			}
-		}
-	})
 }
