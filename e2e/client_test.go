@@ -286,6 +286,31 @@ func TestClient_WaitsForItsTokenAsForTheNetwork(t *testing.T) {
 	})
 }
 
+// A session whose next token can be had once only must not be asked twice, though the stream ends before it has answered.
+func TestClient_AsksForOneTokenAtATime(t *testing.T) {
+	inEngines(t, func(t *testing.T, l *library) {
+		g, _ := l.identified()
+		l.begin(g.URL+"/v1/me", `token: (({renew}) => {
+			seen.push({name: "token", what: renew});
+			if (!renew) return `+l.tokens("4s")+`({renew});
+			return new Promise((resolve) => { globalThis.answer = resolve });
+		})`)
+		l.until(`all("onEnd").length === 1 && states().filter((s) => s === "connecting").length === 2`)
+		l.eval(l.tokens("10m")+`({renew: true}).then(answer)`, nil)
+		l.until(`all("onReady").length === 2`)
+		if asked := l.requests(); !slices.Equal(asked, []string{"renew=false&life=4s", "renew=true&life=10m"}) {
+			t.Errorf("tokens were asked for with %q", asked)
+		}
+		l.is(`seen.filter((s) => s.name === "token").map((s) => s.what)`, `[false,false,true,true]`) // each is noted twice here
+	})
+}
+
+func TestClient_RefusesAnAddressThatIsNone(t *testing.T) {
+	inEngines(t, func(t *testing.T, l *library) {
+		l.is(`(() => { try { begin("http://[") } catch (error) { return error.name } })()`, `"TypeError"`)
+	})
+}
+
 func TestClient_ComesBackWhenThereIsRoomHoweverItWasTurnedAway(t *testing.T) {
 	inEngines(t, func(t *testing.T, l *library) {
 		g, _ := l.identified()
