@@ -80,7 +80,21 @@ func (j *joint) open(ctx context.Context, b *Bridge, req flow.Request, o *flow.O
 	}
 	st.at, st.count = make([]cursor.Entry, len(j.streams)), make([]int, len(j.streams))
 	o.State = st
+	if o.Start == flow.Snapshot {
+		j.allBuckets(st, o)
+	}
 	return nil
+}
+
+// allBuckets gives the state of every bucket where that of any source is given: $ready says only that there is one, and whoever forgets
+// what he had must be given all of it.
+func (j *joint) allBuckets(st *jointState, o *flow.Opened) {
+	for i, s := range j.streams {
+		if s.Bucket() && !st.streams[i].Initial() {
+			from := &o.From[j.entries+i]
+			st.streams[i], *from = s.Fresh(), cursor.Entry{Tag: from.Tag}
+		}
+	}
 }
 
 func (j *joint) openCore(ctx context.Context, b *Bridge, req flow.Request, o *flow.Opened) error {

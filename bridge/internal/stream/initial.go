@@ -29,7 +29,7 @@ type initial struct {
 
 // firstState is the initial state before anything of it has been read.
 func (s *Source) firstState() *initial {
-	if s.bucket() || s.spec.Initial.Mode == flow.NoSnapshot {
+	if s.Bucket() || s.spec.Initial.Mode == flow.NoSnapshot {
 		return &initial{mode: flow.LastPerSubject}
 	}
 	return &initial{mode: s.spec.Initial.Mode}
@@ -107,7 +107,7 @@ func (s *Source) load(i *initial, done func(error)) {
 		done(errAgain)
 		return
 	}
-	if s.bucket() {
+	if s.Bucket() {
 		if items, at, inc, ok := s.feed.Table(s.filters); ok {
 			i.items, i.at, i.inc = items, at, inc
 			done(nil)
@@ -126,7 +126,7 @@ func (s *Source) load(i *initial, done func(error)) {
 			return
 		}
 		i.inc, i.at, i.items = now.Inc, now.Cursor, a.Items
-		if s.bucket() {
+		if s.Bucket() {
 			i.items = slices.DeleteFunc(slices.Clone(i.items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
 		}
 		done(nil)

@@ -34,10 +34,11 @@ type Source struct {
 	closed atomic.Bool
 }
 
-func (s *Source) bucket() bool { return s.spec.Kind == flow.KV }
+// Bucket says whether it is one.
+func (s *Source) Bucket() bool { return s.spec.Kind == flow.KV }
 
 // fresh says whether a hole is followed by a fresh state.
-func (s *Source) fresh() bool { return s.bucket() || s.spec.Bounds.Snapshot }
+func (s *Source) fresh() bool { return s.Bucket() || s.spec.Bounds.Snapshot }
 
 // Fresh is the state of a client that is to be given an initial state.
 func (s *Source) Fresh() *State { return &State{initial: s.freshState()} }
@@ -107,7 +108,7 @@ func (s *Source) Hole(h feed.Hole, inc *feed.Incarnation, position uint64) {
 		return
 	}
 	hole := gap.Hole{Reason: h.Reason, From: h.From, To: h.To, Unsure: !h.Certain, Snapshot: fresh}
-	if s.bucket() {
+	if s.Bucket() {
 		hole.From, hole.To = 0, 0 // what is missing in between has no meaning for a state
 	}
 	e.Frame = s.gap(hole)
