@@ -58,10 +58,27 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.run(w, r, func(c *call) error { return s.dispatch(c, &endpoint{}) })
 	default:
 		l := &later{ResponseWriter: w}
-		s.mux.ServeHTTP(l, r)
+		s.pipeline(l, r)
 		if l.do != nil {
 			s.carry(l.do)
 		}
+	}
+}
+
+// pipeline runs a request through its endpoint. Where its stream would stay with its handler that is done on another goroutine, which ends
+// with it: the stack that the pipeline needs is gone then, and that of the handler has never grown.
+func (s *Server) pipeline(l *later, r *http.Request) {
+	if leavesHandler(r) {
+		s.mux.ServeHTTP(l, r)
+		return
+	}
+	ended := make(chan any)
+	go func() {
+		defer func() { ended <- recover() }() // the handler is there until then
+		s.mux.ServeHTTP(l, r)
+	}()
+	if p := <-ended; p != nil {
+		panic(p) // net/http must have it; what is not its own has been logged, see recovered
 	}
 }
 
