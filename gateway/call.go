@@ -65,10 +65,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// pipeline runs a request through its endpoint. Where its stream would stay with its handler that is done on another goroutine, which ends
-// with it: the stack that the pipeline needs is gone then, and that of the handler has never grown.
+// pipeline runs a request through its endpoint. On HTTP/2, where the goroutine of a handler is new and may stay for hours, that is done on
+// another one, which ends with it: the stack that the pipeline needs is gone then, and that of the handler has never grown. In HTTP/1 the
+// handler's goroutine has read the request and shaken hands before, so its stack has grown anyway.
 func (s *Server) pipeline(l *later, r *http.Request) {
-	if leavesHandler(r) {
+	if r.ProtoMajor < 2 {
 		s.mux.ServeHTTP(l, r)
 		return
 	}

@@ -18,9 +18,9 @@ func stacks() int64 {
 	return int64(m.StackInuse)
 }
 
-// TestStack_OfAStreamThatStaysWithItsHandler holds a stream on HTTP/2 to the stack that the simplest handler needs: twice as much, which
+// TestStack_OfAStreamOnHTTP2 holds a stream on HTTP/2 to the stack that the simplest handler needs: twice as much, which
 // is what comes next, is 4 KB for every stream. The clients' own stacks are in both figures.
-func TestStack_OfAStreamThatStaysWithItsHandler(t *testing.T) {
+func TestStack_OfAStreamOnHTTP2(t *testing.T) {
 	if raceEnabled {
 		t.Skip("frames are larger with the race detector")
 	}

@@ -17,7 +17,7 @@ import (
 // deliver gives the client to delivery: plain HTTP/1.1 by its connection, everything else through the ResponseWriter. It sets *taken
 // as soon as the admission and the source are delivery's.
 func (s *Server) deliver(c *call, client delivery.Client, taken *bool) error {
-	if leavesHandler(c.r) {
+	if c.r.ProtoMajor == 1 && c.r.ProtoMinor == 1 && plainConn(c.r.Context()) {
 		return s.handover(c, client, taken)
 	}
 	s.serve(c, client, taken)
@@ -74,7 +74,9 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 	c.route.open.Inc()
 	*taken, c.answered = true, true
 	c.w.WriteHeader(http.StatusOK)
-	_ = rc.Flush() // here, since it takes a deep stack; who is gone is found out later
+	if c.r.ProtoMajor >= 2 {
+		_ = rc.Flush() // not on the handler's goroutine, since it takes a deep stack, see pipeline; who is gone is found out later
+	}
 	s.opened(c)
 	opened := served{tag: client.Tag, began: c.began, gone: c.r.Context().Done(), client: &client, out: responseWriter{c.w, rc}}
 	if l, ok := c.w.(*later); ok {
@@ -180,8 +182,3 @@ func connContext(ctx context.Context, conn net.Conn) context.Context {
 }
 
 func plainConn(ctx context.Context) bool { return ctx.Value(plainKey{}) != nil }
-
-// leavesHandler says whether a stream takes its connection with it, and its handler returns.
-func leavesHandler(r *http.Request) bool {
-	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && plainConn(r.Context())
-}

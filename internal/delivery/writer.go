@@ -36,7 +36,7 @@ type writer struct {
 // is out. gone is closed when the client has gone away. Config.OnEnd is called for it in any case. *c is read at the beginning only.
 //
 // The goroutine stays for as long as the stream does, and its stack with it. What it does here and in net/http fits into 4 KB as long as
-// nothing large is put on it, so everything large is done by functions of their own: TestStack_OfAStreamThatStaysWithItsHandler.
+// nothing large is put on it, so everything large is done by functions of their own: TestStack_OfAStreamOnHTTP2.
 func (s *Server) Serve(gone <-chan struct{}, out Writer, c *Client) Reason {
 	w := s.bring(c)
 	if w == nil {
