@@ -75,11 +75,17 @@ func (s *Server) pipeline(l *later, r *http.Request) {
 	}
 	ended := make(chan any)
 	go func() {
-		defer func() { ended <- recover() }() // the handler is there until then
+		defer func() { // the handler is there until then
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
+				p = fmt.Sprintf("%v\n%s", p, debug.Stack()) // net/http shows only where it is said again
+			}
+			ended <- p
+		}()
 		s.mux.ServeHTTP(l, r)
 	}()
 	if p := <-ended; p != nil {
-		panic(p) // net/http must have it; what is not its own has been logged, see recovered
+		panic(p)
 	}
 }
 
