@@ -37,7 +37,7 @@ type Bridge interface {
 // Delivery takes streams. Every client it has taken comes back once through Server.Ended.
 type Delivery interface {
 	Handover(conn net.Conn, c delivery.Client) error
-	Serve(gone <-chan struct{}, w delivery.Writer, c delivery.Client) delivery.Reason
+	Serve(gone <-chan struct{}, w delivery.Writer, c *delivery.Client) delivery.Reason
 	EndWhere(match func(tag uint64) bool, r delivery.Reason, over time.Duration)
 }
 

@@ -133,7 +133,7 @@ func (d overtaken) Handover(conn net.Conn, c delivery.Client) error {
 	return d.Delivery.Handover(conn, c)
 }
 
-func (d overtaken) Serve(gone <-chan struct{}, w delivery.Writer, c delivery.Client) delivery.Reason {
+func (d overtaken) Serve(gone <-chan struct{}, w delivery.Writer, c *delivery.Client) delivery.Reason {
 	d.before()
 	return d.Delivery.Serve(gone, w, c)
 }

@@ -154,3 +154,25 @@ func TestAdmit_DoesNotAllocateForKnownAddresses(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Callers must come to the buckets in the order of their times: one who has read the clock and is kept waiting then would wind the bucket
+// back, and what has passed since would be given out twice. A busy machine gave ten times the rate so.
+func TestClock_IsReadUnderTheLock(t *testing.T) {
+	c := newClock()
+	var l *Limiter
+	reads := 0
+	l = New(Config{ConnectRate: 1, PublishRate: 1, GlobalConnectRate: 1, Addresses: 10, Now: func() time.Time {
+		if reads++; l.mu.TryLock() {
+			l.mu.Unlock()
+			t.Error("the clock is read without the lock")
+		}
+		return c.now()
+	}})
+	l.Admit(numbered(1), "r")
+	l.Admit(numbered(1), "r")
+	l.Publish(numbered(1))
+	l.Publish(numbered(1))
+	if reads != 4 {
+		t.Errorf("the clock was read %d times, want once for each question", reads)
+	}
+}

@@ -28,7 +28,9 @@ type Config struct {
 
 // Limiter admits streams and publishes. Client addresses count per /64 in IPv6. All methods may be called by anybody at any time.
 //
-// One mutex guards it all: an admission takes well under a microsecond, a connect a hundred times as much, and the caps are exact.
+// One mutex guards it all: an admission takes well under a microsecond, a connect a hundred times as much, and the caps are exact. The
+// clock is read under it, since rate.Limiter believes whatever time it is told: one from before the last winds it back, and what has
+// passed since is given out twice.
 type Limiter struct {
 	// Fixed after New.
 	cfg        Config
@@ -77,9 +79,8 @@ func burstOf(perSecond float64, asked int) int {
 // Admit asks for a stream. When the answer is true, the stream counts until Release with the same arguments; when it is false,
 // nothing has been used up, and the refusal says why.
 func (l *Limiter) Admit(addr netip.Addr, route string) (Refusal, bool) {
-	now := l.now()
 	l.mu.Lock()
-	r, ok := l.admit(keyOf(addr), route, now)
+	r, ok := l.admit(keyOf(addr), route, l.now())
 	l.mu.Unlock()
 	if !ok {
 		l.metrics.refusals[r.Limit].Inc()
@@ -198,9 +199,8 @@ func (l *Limiter) Publish(addr netip.Addr) (Refusal, bool) {
 	if l.cfg.PublishRate <= 0 {
 		return Refusal{}, true
 	}
-	now := l.now()
 	l.mu.Lock()
-	r, ok := l.publish(keyOf(addr), now)
+	r, ok := l.publish(keyOf(addr), l.now())
 	l.mu.Unlock()
 	if !ok {
 		l.metrics.refusals[r.Limit].Inc()
