@@ -75,6 +75,9 @@ func (t *Table) Give(tag uint64) (number uint64, ok bool) {
 	return st.number, ok
 }
 
+// Waiting is how many connections wait for a request.
+func (s *Server) Waiting() int { return s.waiting.len() }
+
 // Admitted is how many admissions are out.
 func (s *Server) Admitted() int { return s.streams.count() }
 
@@ -130,7 +133,14 @@ func ParseQuery(raw string) url.Values {
 
 // WithPlainConn is the context of a request on plain TCP.
 func WithPlainConn(ctx context.Context) context.Context {
-	return context.WithValue(ctx, plainKey{}, true)
+	return context.WithValue(ctx, connectionKey{}, &connection{plain: true})
+}
+
+// Known is how many connections are known that are not a stream of a shard.
+func (s *Server) Known() int {
+	n := 0
+	s.conns.Range(func(any, any) bool { n++; return true })
+	return n
 }
 
 // Sweep makes a table of streams whose identities have these marks, and returns what looks for the revoked ones.

@@ -58,6 +58,9 @@ func (s *shard) check(c *checking) {
 				lagging[sl.group]++
 				refs[sd.entry]++
 			}
+			if sd.over != 0 && !sd.paced && !sd.busy() && sd.wants == 0 {
+				broken("slot %d waits for its budget and nobody knows", i)
+			}
 			if sd.read != nil && sl.state != reading || sd.read == nil && sl.state == reading {
 				broken("slot %d: state %d does not fit", i, sl.state)
 			}
