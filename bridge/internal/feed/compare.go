@@ -44,7 +44,7 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
 		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.cfg.Filters)
 	case !same:
-		f.tooLarge = false
+		f.tooLarge, f.uncounted = false, false
 		// Everything that the new one has is pushed: a connected client misses nothing of it.
 		f.restart(Hole{Reason: gap.Reset, Silent: f.goneTold}, info, max(info.FirstSeq, 1)-1)
 	case info.LastSeq < f.Cursor:
@@ -56,12 +56,15 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		f.owed = &Hole{Reason: gap.Reset, Silent: true} // its values are to be told again
 	}
 	f.refresh(info)
-	if f.reload && !f.tooLarge {
+	switch {
+	case f.reload && !f.tooLarge:
 		f.load = &load{}
-	} else if f.owed != nil {
+	case f.recount && !f.uncounted:
+		f.load, f.countBegan = &load{keys: f.newKeys()}, time.Now()
+	case f.owed != nil:
 		h := *f.owed
 		f.owed = nil
-		f.announce(h, func() {})
+		f.announce(h, f.doubt)
 	}
 	return goesOn
 }
@@ -72,6 +75,7 @@ func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
 	f.epoch++
 	inc := incarnation(f.cfg.Stream, info, f.epoch)
 	f.target, f.removed, f.reload = target{}, removed{}, f.cfg.Table
+	f.keys, f.recount, f.check, f.print = nil, f.cfg.Table && f.tooLarge, check{}, fingerprint{}
 	change := func() {
 		f.Inc, f.Cursor, f.caughtUp = inc, position, false
 		f.table = nil
@@ -101,6 +105,7 @@ func (f *Feed) expired(info jsapi.Info) {
 	f.announce(Hole{Reason: gap.Expired, Certain: f.cfg.Filters == nil, From: from, To: to}, func() {
 		f.Cursor = to
 		f.tail.raise(to)
+		f.doubt()
 	})
 }
 

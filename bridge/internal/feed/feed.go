@@ -7,6 +7,7 @@ package feed
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"sync"
@@ -51,6 +52,7 @@ type Feed struct {
 	log     *slog.Logger
 	metrics streamMetrics
 	wake    chan struct{} // the connection has changed
+	seed    maphash.Seed  // of keys
 
 	mu      sync.Mutex
 	nc      *nats.Conn // nil while not connected
@@ -78,7 +80,8 @@ type loop struct {
 	load     *load     // of a table that is being loaded
 	reload   bool      // the next session loads the table
 	tooLarge bool      // the table does not fit into Share
-	owed     *Hole     // to be told when the table has been loaded
+	owed     *Hole     // to be told when the table has been loaded, or its keys counted
+	counts             // of a bucket without a table
 	removed  removed   // a jump that has not been explained yet
 	asked    time.Time // when FirstSeq was last looked up for a jump
 	verified time.Time
@@ -90,6 +93,18 @@ type loop struct {
 	stamp    uint64
 	matched  []*Link
 	complain time.Time
+}
+
+// counts is owned by Run.
+type counts struct {
+	keys       *keys // nil: not wanted, not counted, or too many
+	recount    bool  // the next session counts them
+	uncounted  bool  // they do not fit into Share
+	countOver  bool  // this session has counted them
+	countBegan time.Time
+	countedAt  time.Time
+	countTook  time.Duration
+	check      check
 }
 
 // New does no I/O; Run serves.
@@ -110,7 +125,7 @@ func New(cfg Config) *Feed {
 		cfg.ConsumerPrefix = "headgate"
 	}
 	f := &Feed{cfg: cfg, log: cfg.Log.With("stream", cfg.Stream), metrics: cfg.Metrics.of(cfg.Stream),
-		wake: make(chan struct{}, 1), changed: make(chan struct{}), all: map[*Link]struct{}{}}
+		wake: make(chan struct{}, 1), seed: maphash.MakeSeed(), changed: make(chan struct{}), all: map[*Link]struct{}{}}
 	f.server, f.mine = asked(cfg.Filters)
 	f.tail.share = cfg.Share
 	return f

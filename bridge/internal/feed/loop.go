@@ -15,10 +15,21 @@ const messagesInARow = 256 // before the loop looks whether there is something e
 
 // follow takes what the consumer of a session delivers, until something goes wrong with it.
 func (f *Feed) follow(ctx context.Context, s *session) reset {
-	tick := time.NewTicker(min(f.cfg.Heartbeat/4, f.cfg.VerifyEvery))
+	every := min(f.cfg.Heartbeat/4, f.cfg.VerifyEvery)
+	tick := time.NewTicker(min(every, pokeEvery))
 	defer tick.Stop()
-	for {
+	for loads := true; ; {
 		why := goesOn
+		if loads && f.load == nil {
+			loads = false
+			tick.Reset(every)
+		}
+		if f.countOver {
+			return resetTable
+		}
+		if f.load != nil && f.load.wanted {
+			f.chase(ctx, s)
+		}
 		select {
 		case <-ctx.Done():
 			return resetConnection
@@ -89,6 +100,9 @@ func (f *Feed) take(ctx context.Context, s *session, m *nats.Msg) reset {
 
 // message takes one message of the stream.
 func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at place) reset {
+	if f.countOver {
+		return resetTable
+	}
 	seq := at.stream
 	it := &encode.Item{Seq: seq}
 	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: at.at}
@@ -103,15 +117,19 @@ func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at place) r
 	}
 	switch {
 	case seq <= f.Cursor:
+		if f.removedSince(ctx, s, seq) {
+			return goesOn
+		}
 		f.backwards(seq)
 	case seq > f.Cursor+1:
 		f.jumped(ctx, s, f.Cursor+1, seq-1)
+		f.check = check{} // the leader may have counted what was replaced before it came
 	}
 	f.relay(it)
 	if f.target.set {
 		f.arrive()
 	}
-	return goesOn
+	return f.checked(seq)
 }
 
 // relay keeps a message and pushes it to those who follow its subject. Under the lock the cursor passes the message, the tail takes it
@@ -149,6 +167,13 @@ func (f *Feed) relays(literal string) bool {
 	return false
 }
 
+// removedSince says whether a message that the cursor has passed was removed while it was on its way to us, so that the leader was right
+// to say that there was none.
+func (f *Feed) removedSince(ctx context.Context, s *session, seq uint64) bool {
+	m, err := f.next(ctx, s, everything[0], seq)
+	return isNoMessage(err) || err == nil && m.Seq > seq
+}
+
 // backwards: there is a message of which the leader said that there was none. The cursor was raised too far, or the stream went back.
 func (f *Feed) backwards(seq uint64) {
 	f.epoch++
@@ -168,6 +193,11 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.heartbeat {
 		return resetHeartbeat
 	}
+	if l := f.load; l != nil && now.Sub(l.heard) > pokeEvery {
+		if l.heard = now; s.pull.poke(s.nc) != nil {
+			return resetConnection
+		}
+	}
 	every := f.cfg.VerifyEvery
 	if !f.caughtUp {
 		every = min(every, time.Second)
@@ -185,7 +215,7 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 // gauges shows what is kept.
 func (f *Feed) gauges() {
 	f.mu.Lock()
-	n, bytes := f.tail.len(), f.tail.bytes+f.table.size()
+	n, bytes := f.tail.len(), f.tail.bytes+f.table.size()+f.keys.size()
 	f.mu.Unlock()
 	f.metrics.tailMessages.Set(float64(n))
 	f.metrics.tailBytes.Set(float64(bytes))

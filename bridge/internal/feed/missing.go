@@ -93,6 +93,7 @@ func (f *Feed) miss(cause error) {
 		f.announce(Hole{Reason: gap.Reset}, func() {
 			if f.cfg.Table {
 				f.table, f.reload = nil, true
+				f.keys, f.recount = nil, f.tooLarge
 			}
 		})
 	}

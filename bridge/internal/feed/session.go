@@ -40,6 +40,7 @@ type session struct {
 // serve runs one session, and says why it ended.
 func (f *Feed) serve(ctx context.Context, nc *nats.Conn, number uint64) reset {
 	s := &session{nc: nc, number: number}
+	f.countOver = false
 	if why := f.begin(ctx, s); why != goesOn {
 		f.leave(ctx, s)
 		return why
@@ -67,7 +68,11 @@ func (f *Feed) begin(ctx context.Context, s *session) reset {
 	}
 	f.aim(ctx, s, info.LastSeq)
 	f.verified = time.Now()
+	before := f.print
 	f.print = printOf(info)
+	if before.last != 0 && f.load == nil && f.table == nil && f.keys == nil && f.vanished(info, before) {
+		return f.recheck(info.NumSubjects) // nothing else is left to compare with
+	}
 	return goesOn
 }
 
@@ -108,7 +113,7 @@ func (f *Feed) consumerConfig(name string, info jsapi.Info) jetstream.ConsumerCo
 	}
 	filters := f.server
 	if f.load != nil {
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverLastPerSubjectPolicy, 0
+		c.DeliverPolicy, c.OptStartSeq, c.HeadersOnly = jetstream.DeliverLastPerSubjectPolicy, 0, f.load.keys != nil
 		if filters == nil {
 			filters = everything // this policy needs one
 		}

@@ -47,6 +47,7 @@ type State struct {
 	Cursor  uint64 // every match up to here has been taken
 	Floor   uint64 // every match in (Floor, Cursor] is in the tail
 	Doubt   uint64 // of a table: who is at a position up to here may have values that were removed without a message
+	Doubts  uint64 // how often that was found
 	First   uint64 // of the stream, when its leader was last asked
 	Last    uint64
 	Err     string // what last went wrong; "" = nothing since

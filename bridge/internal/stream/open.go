@@ -239,6 +239,7 @@ func await(ctx context.Context, ask func(done func(history.Answer))) (history.An
 }
 
 func (s *Source) request(inc *feed.Incarnation, from, to uint64, maxBytes int) history.Request {
-	return history.Request{Stream: s.stream, Created: inc.Created, Epoch: inc.Epoch(), Direct: inc.Direct, Filters: s.filters, From: from, To: to,
+	epoch := inc.Epoch()<<32 + s.feed.State().Doubts // what was read before something went without a message is not the answer any more
+	return history.Request{Stream: s.stream, Created: inc.Created, Epoch: epoch, Direct: inc.Direct, Filters: s.filters, From: from, To: to,
 		MaxBytes: maxBytes, User: s.user}
 }

@@ -23,6 +23,7 @@ type states struct {
 // shared is one of them. Guarded by the mu of its states.
 type shared struct {
 	inc     *feed.Incarnation
+	doubts  uint64 // of the feed: what went without a message before is not in it
 	at      uint64         // what it is the state of
 	answer  *historyAnswer // nil: being read
 	waiting []func(historyAnswer)
@@ -32,7 +33,7 @@ type shared struct {
 func (t *states) get(s *Source, now feed.State, least uint64, done func(historyAnswer)) {
 	key := s.stream + " " + strings.Join(s.filters, " ")
 	t.mu.Lock()
-	if sh := t.all[key]; sh != nil && sh.inc.Same(now.Inc) && sh.at >= least {
+	if sh := t.all[key]; sh != nil && sh.inc.Same(now.Inc) && sh.doubts == now.Doubts && sh.at >= least {
 		if sh.answer == nil {
 			sh.waiting = append(sh.waiting, done)
 			t.mu.Unlock()
@@ -43,7 +44,7 @@ func (t *states) get(s *Source, now feed.State, least uint64, done func(historyA
 		done(answer)
 		return
 	}
-	sh := &shared{inc: now.Inc, at: now.Cursor, waiting: []func(historyAnswer){done}}
+	sh := &shared{inc: now.Inc, doubts: now.Doubts, at: now.Cursor, waiting: []func(historyAnswer){done}}
 	t.all[key] = sh
 	t.mu.Unlock()
 	s.streams.history.LastPerSubject(s.request(now.Inc, 0, now.Cursor, 0), func(a historyAnswer) {
