@@ -21,9 +21,15 @@ import (
 // streamBridge is a bridge whose tail begins empty, with a route for s.* of the stream S.
 func streamBridge(t *testing.T, url string) *running {
 	t.Helper()
+	return bridgeOf(t, url, config.DefaultConfig().JetStream.TailBytes, config.Source{Name: "s", Type: "stream", Stream: "S", Subject: "s.{id}"})
+}
+
+// bridgeOf is a bridge whose tails begin empty, with a route of one source.
+func bridgeOf(t *testing.T, url string, tail config.Bytes, of config.Source) *running {
+	t.Helper()
 	cfg := config.DefaultConfig()
-	cfg.NATS, cfg.JetStream.TailAge = testNATS(url), 0
-	cfg.Routes = []config.Route{{Name: "r", Sources: []config.Source{{Name: "s", Type: "stream", Stream: "S", Subject: "s.{id}"}}}}
+	cfg.NATS, cfg.JetStream.TailAge, cfg.JetStream.TailBytes = testNATS(url), 0, tail
+	cfg.Routes = []config.Route{{Name: "r", Sources: []config.Source{of}}}
 	r := &running{t: t, reg: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	b, err := New(cfg, slog.New(slog.NewTextHandler(r.log, nil)), r.reg)
 	if err != nil {

@@ -87,6 +87,7 @@ func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
 		}
 		f.mu.Lock()
 		change()
+		f.account()
 		f.tell()
 		f.mu.Unlock()
 		f.progress.begin(inc)
@@ -126,9 +127,6 @@ func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, 
 		return end, nil
 	}
 	first := max(info.FirstSeq, 1)
-	if fit := uint64(max(f.cfg.Share, 0)) / (2*info.Bytes/info.Messages + itemCost); fit < end-first {
-		first = end - fit
-	}
 	// Sequences are nearly in the order of time, which is good enough to say where to begin.
 	cutoff := time.Now().Add(-f.cfg.PrefillAge)
 	var err error
@@ -143,5 +141,10 @@ func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, 
 		}
 		return e != nil || m.Time.After(cutoff)
 	})
-	return first + uint64(n), err
+	first += uint64(n)
+	each := 2*info.Bytes/info.Messages + itemCost
+	if fit := uint64(f.cfg.Budget.grant(int64((end-first)*each))) / each; fit < end-first {
+		first = end - fit
+	}
+	return first, err
 }

@@ -88,14 +88,15 @@ func (f *Feed) counting(literal string, gone bool) reset {
 		}
 		return resetTable // and go on without
 	}
+	f.taking(k.size())
 	f.arrive()
 	return goesOn
 }
 
 func (f *Feed) tooManyKeys() {
 	f.keys, f.recount, f.uncounted = nil, false, true
-	f.log.Warn("the bucket's keys do not fit into memory: keys that are removed without a message may stay unnoticed while others are made; "+
-		"raise JETSTREAM_TAIL_BYTES", "share", f.cfg.Share)
+	f.log.Warn("the bucket's keys do not fit into memory: keys that are removed without a message may stay unnoticed while others are made; " +
+		"raise JETSTREAM_TAIL_BYTES")
 }
 
 // counted replaces the keys by those that were counted, and tells of a hole when one went without a message. The session ends: its
@@ -103,6 +104,10 @@ func (f *Feed) tooManyKeys() {
 func (f *Feed) counted() {
 	before, now := f.keys, f.load.keys
 	f.keys, f.load, f.recount, f.countOver = now, nil, false, true
+	f.mu.Lock()
+	f.loads, f.keysHeld = 0, now.size()
+	f.account()
+	f.mu.Unlock()
 	f.countedAt = time.Now()
 	f.countTook = f.countedAt.Sub(f.countBegan)
 	hole := f.owed

@@ -13,10 +13,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// noRoom is a feed whose memory has room for about 200 keys and for no table of 50.
+// noRoom is a feed whose memory has room for about 120 keys and for no table of 50.
 func noRoom() Config {
 	cfg := bucketFeed()
-	cfg.Share = 8000
+	cfg.Budget = NewBudget(8000)
 	return cfg
 }
 
@@ -87,7 +87,7 @@ func TestKeys_FindWhatVanishedWhileAway(t *testing.T) {
 	w := newWorld(t)
 	kv := w.loose(1)
 	w.fill(kv)
-	for name, cfg := range map[string]Config{"keys": noRoom(), "not even keys": {Stream: "KV_B", Table: true, Gone: gone, Share: 1000, VerifyEvery: time.Hour}} {
+	for name, cfg := range map[string]Config{"keys": noRoom(), "not even keys": {Stream: "KV_B", Table: true, Gone: gone, Budget: NewBudget(1000), VerifyEvery: time.Hour}} {
 		t.Run(name, func(t *testing.T) {
 			f := w.run(cfg).ready()
 			rec, _ := f.follow()
@@ -140,7 +140,7 @@ func TestKeys_ChangesAreNoHole(t *testing.T) {
 		"loose":      func(w *world) jetstream.KeyValue { return w.loose(1) },
 		"no history": func(w *world) jetstream.KeyValue { return w.bucket(jetstream.KeyValueConfig{}) },
 		"history":    func(w *world) jetstream.KeyValue { return w.bucket(jetstream.KeyValueConfig{History: 3}) },
-		"table": func(w *world) jetstream.KeyValue { return w.bucket(jetstream.KeyValueConfig{}) },
+		"table":      func(w *world) jetstream.KeyValue { return w.bucket(jetstream.KeyValueConfig{}) },
 		"markers": func(w *world) jetstream.KeyValue {
 			return w.bucket(jetstream.KeyValueConfig{History: 2, LimitMarkerTTL: time.Hour, TTL: time.Hour})
 		},
@@ -206,7 +206,7 @@ func TestKeys_FollowATableThatGrowsTooLarge(t *testing.T) {
 	kv := w.loose(1)
 	w.fill(kv)
 	cfg := bucketFeed()
-	cfg.Share = 40_000
+	cfg.Budget = NewBudget(64_000)
 	f := w.run(cfg).ready()
 	if f.rows() == "no table" {
 		t.Fatal("no table")

@@ -147,6 +147,7 @@ func (f *Feed) relay(it *encode.Item) {
 		links = f.followers(literal)
 	}
 	f.mu.Unlock()
+	f.cfg.Budget.shrink()
 	f.deliver(it, inc, links)
 	f.progress.raise(it.Seq)
 }
@@ -215,7 +216,7 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 // gauges shows what is kept.
 func (f *Feed) gauges() {
 	f.mu.Lock()
-	n, bytes := f.tail.len(), f.tail.bytes+f.table.size()+f.keys.size()
+	n, bytes := f.tail.len(), f.tail.bytes+f.tableBytes()
 	f.mu.Unlock()
 	f.metrics.tailMessages.Set(float64(n))
 	f.metrics.tailBytes.Set(float64(bytes))

@@ -130,6 +130,10 @@ func (f *Feed) consumerConfig(name string, info jsapi.Info) jetstream.ConsumerCo
 // answer it ends by itself.
 func (f *Feed) leave(ctx context.Context, s *session) {
 	f.load = nil
+	f.mu.Lock()
+	f.loads, f.keysHeld = 0, f.keys.size()
+	f.account()
+	f.mu.Unlock()
 	if s.sub != nil {
 		_ = s.sub.Unsubscribe() // it fails when the connection is closed, and then there is none
 	}

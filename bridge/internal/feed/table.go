@@ -75,18 +75,21 @@ func (f *Feed) keep(it *encode.Item) (evicted int) {
 			f.tooManyKeys()
 		}
 	}
-	return f.tail.add(it, f.table.size())
+	f.keysHeld = f.keys.size()
+	f.tail.add(it)
+	return f.room()
 }
 
 // fits says whether a table, or keys, of so many bytes may be kept.
-func (f *Feed) fits(bytes int64) bool { return bytes <= f.cfg.Share }
+func (f *Feed) fits(bytes int64) bool { return f.cfg.Budget.tablesFit(f, bytes) }
 
 // dropTable goes on with the keys alone. It needs mu.
 func (f *Feed) dropTable() {
 	f.keys = f.keysOf(f.table)
-	f.table, f.listed, f.reload, f.tooLarge = nil, listed{}, false, true
+	f.table, f.reload, f.tooLarge = nil, false, true
+	f.list(listed{})
 	f.log.Warn("the bucket's values do not fit into memory: each new client's state is read from NATS; raise JETSTREAM_TAIL_BYTES",
-		"share", f.cfg.Share)
+		"limit", f.cfg.Budget.limit)
 }
 
 // loading takes one message of a consumer that begins with the last message of every subject. They come in order, but until the last
@@ -99,6 +102,11 @@ func (f *Feed) loading(it *encode.Item) reset {
 		return f.counting(it.Subject, f.isGone(it))
 	}
 	if f.relays(it.Subject) {
+		if f.table != nil {
+			if old, _ := f.table.rows.Get(it.Subject); old.it != nil && old.seq == it.Seq {
+				it = old.it // while both are there, it is kept once
+			}
+		}
 		l.table.put(it, f.isGone(it))
 		if it.Seq > f.Cursor {
 			l.fresh = append(l.fresh, it)
@@ -111,8 +119,18 @@ func (f *Feed) loading(it *encode.Item) reset {
 		f.recount = true
 		return resetTable // and go on without one
 	}
+	f.taking(l.table.bytes)
 	f.arrive()
 	return goesOn
+}
+
+// taking tells the budget how much of a load has been taken.
+func (f *Feed) taking(bytes int64) {
+	f.mu.Lock()
+	f.loads = bytes
+	f.account()
+	f.mu.Unlock()
+	f.cfg.Budget.shrink()
 }
 
 // loaded replaces the table by the one that was loaded, and tells what that means: a hole when it was owed, or when a value differs
@@ -140,7 +158,8 @@ func (f *Feed) loaded(position uint64) {
 		}
 		f.table, f.Cursor, f.caughtUp = &l.table, position, true
 		f.keys, f.recount = nil, false
-		f.tail.room(f.table.size())
+		f.loads, f.keysHeld = 0, 0
+		f.account()
 		if hole == nil {
 			for _, it := range l.fresh {
 				list = append(list, pushed{it, slices.Clone(f.followers(it.Subject))})
@@ -190,44 +209,4 @@ func (f *Feed) differs(l *load) *Hole {
 		return nil
 	}
 	return &Hole{Reason: gap.Reset}
-}
-
-// Table is the last message of every matching subject that has a value, in the order of their sequences, as it was when everything up
-// to at had been taken. The list is shared. ok is false while there is no table: not wanted, not loaded, or too large for Share.
-func (f *Feed) Table(filters []string) (items []*encode.Item, at uint64, inc *Incarnation, ok bool) {
-	f.mu.Lock()
-	if f.table == nil || !f.caughtUp || f.ended {
-		f.mu.Unlock()
-		return nil, 0, nil, false
-	}
-	if l := f.listed; l.table == f.table && l.at == f.Cursor && slices.Equal(l.filters, filters) {
-		f.mu.Unlock()
-		return l.items, l.at, l.inc, true
-	}
-	of := f.table
-	for i, p := range filters {
-		f.table.rows.Match(p, func(literal string, r row) bool {
-			twice := slices.ContainsFunc(filters[:i], func(before string) bool { return subject.Match(before, literal) })
-			if r.it != nil && !twice {
-				items = append(items, r.it)
-			}
-			return true
-		})
-	}
-	at, inc = f.Cursor, f.Inc
-	f.mu.Unlock()
-	slices.SortFunc(items, bySeq)
-	f.mu.Lock()
-	f.listed = listed{of, slices.Clone(filters), at, inc, items}
-	f.mu.Unlock()
-	return items, at, inc, true
-}
-
-// listed is what Table answered last: those who come at the same time share it. It is only read.
-type listed struct {
-	table   *table
-	filters []string
-	at      uint64
-	inc     *Incarnation
-	items   []*encode.Item
 }

@@ -73,8 +73,8 @@ func (s *Source) count(st *State, n counting, done func(Batch)) {
 		switch {
 		case n.at >= n.to:
 			start, missed := s.boundInMemory(n.items, n.from)
-			if !n.torn {
-				st.ahead = &ahead{inc: n.inc, from: n.from, to: n.to, items: n.items, first: n.first}
+			if room := s.streams.budget.Room(); !n.torn && room.Fit(int64(2*n.bytes+len(n.items)*aheadCost)) {
+				st.ahead = &ahead{inc: n.inc, from: n.from, to: n.to, items: n.items, first: n.first, use: room.Use()}
 			}
 			s.bounded(st, n.inc, n.from, start, missed, true, done)
 		case len(n.items) > s.spec.Bounds.MaxEvents || n.bytes >= countBytes:

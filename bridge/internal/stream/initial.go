@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -25,6 +26,8 @@ type initial struct {
 	walks bool              // modes all and since: (from, at] is still to be read
 	ended bool              // its last message is one that ends the stream
 	gaps  []gap.Hole        // to be told before the next of them
+	use   *feed.Use         // of the memory of items; nil = they are others' anyway
+	since time.Time         // when there was first no room for it; zero = there was
 }
 
 // firstState is the initial state before anything of it has been read.
@@ -78,6 +81,9 @@ func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 	}
 }
 
+// crowdedWait is how long a client waits for room for its state before its stream ends.
+const crowdedWait = 30 * time.Second
+
 // retry goes on with an initial state after a pause. When the stream has begun again meanwhile, the state of the new one is given, and
 // the client is told to forget what it has of the old one. A state that is too large for anybody to hold ends the stream.
 func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
@@ -89,9 +95,19 @@ func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
 		done(InitialBatch{Err: err})
 		return
 	}
+	if i := st.initial; errors.Is(err, history.ErrCrowded) {
+		if i.since.IsZero() {
+			i.since = time.Now()
+		}
+		if time.Since(i.since) > crowdedWait {
+			done(InitialBatch{Err: err})
+			return
+		}
+	}
 	s.again(err, func(Batch) {
 		b := InitialBatch{}
 		if inc := st.initial.inc; inc != nil && !inc.Same(s.feed.State().Inc) {
+			st.initial.use.End()
 			st.initial = s.freshState()
 			st.initial.gaps = []gap.Hole{{Reason: gap.Reset, Snapshot: true}}
 			b.Anew = true
@@ -108,13 +124,19 @@ func (s *Source) load(i *initial, done func(error)) {
 		return
 	}
 	if s.bucket() {
-		if items, at, inc, ok := s.feed.Table(s.filters); ok {
-			i.items, i.at, i.inc = items, at, inc
+		rows, err := s.feed.Table(s.filters)
+		if errors.Is(err, feed.ErrCrowded) {
+			s.streams.states.reclaim()
+			done(fmt.Errorf("%w: %w", history.ErrCrowded, err))
+			return
+		}
+		if err == nil {
+			i.items, i.at, i.inc, i.use = rows.Items, rows.At, rows.Inc, rows.Use
 			done(nil)
 			return
 		}
 	}
-	keep := func(a historyAnswer) {
+	keep := func(a historyAnswer, use *feed.Use) {
 		if a.Err == nil && !now.Inc.Same(s.feed.State().Inc) {
 			a.Err = errAgain // the stream has begun again meanwhile
 		}
@@ -122,10 +144,11 @@ func (s *Source) load(i *initial, done func(error)) {
 			now.Cursor = a.Upto // that of the state, which others may have asked for
 		}
 		if a.Err != nil {
+			use.End()
 			done(a.Err)
 			return
 		}
-		i.inc, i.at, i.items = now.Inc, now.Cursor, a.Items
+		i.inc, i.at, i.items, i.use = now.Inc, now.Cursor, a.Items, use
 		if s.bucket() {
 			i.items = slices.DeleteFunc(slices.Clone(i.items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
 		}
@@ -134,7 +157,7 @@ func (s *Source) load(i *initial, done func(error)) {
 	r := s.request(now.Inc, 0, now.Cursor, 0)
 	switch i.mode {
 	case flow.LastMessage:
-		s.streams.history.Last(r, keep)
+		s.streams.history.Last(r, func(a historyAnswer) { keep(a, nil) })
 	case flow.AllMessages:
 		s.loadWalk(i, now, 0, done)
 	case flow.SnapshotSince:
@@ -207,7 +230,10 @@ func (s *Source) give(st *State, maxBytes int, done func(InitialBatch)) {
 		size += e.Frame.Len()
 		b.Events = append(b.Events, flow.Event{Frame: e.Frame, Bare: true})
 	}
-	i.items = i.items[n:]
+	if i.items = i.items[n:]; len(i.items) == 0 {
+		i.use.End()
+		i.items, i.use = nil, nil
+	}
 	if len(i.items) == 0 && !i.walks {
 		b.Done, b.Ended = true, i.ended
 		b.At = cursor.Entry{Tag: i.inc.Tag, Seq: i.at}

@@ -6,6 +6,7 @@ import (
 
 	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
+	"headgate/bridge/internal/history"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
@@ -38,6 +39,7 @@ var errAgain = errors.New("not now")
 const (
 	awayPause  = 500 * time.Millisecond // before a read is tried again
 	againPause = 100 * time.Millisecond
+	roomPause  = 200 * time.Millisecond // before room is looked for again
 )
 
 // Read gives what the source has in (from, to], or something of it. It asks memory first and history for what is older. done is called
@@ -105,12 +107,12 @@ func (s *Source) next(st *State, inc *feed.Incarnation, from, to uint64, maxByte
 	if items, upto, ok := st.ahead.take(inc, from, to, maxBytes); ok {
 		b := s.batch(st, inc, items, from, to, upto, st.ahead.first)
 		if upto >= st.ahead.to {
-			st.ahead = nil
+			st.forget()
 		}
 		done(b)
 		return
 	}
-	st.ahead = nil
+	st.forget()
 	s.messages(inc, from, to, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
 		if err != nil {
 			s.again(err, done)
@@ -180,6 +182,8 @@ func (s *Source) again(err error, done func(Batch)) {
 	pause := awayPause
 	if errors.Is(err, errAgain) || isReset(err) {
 		pause = againPause
+	} else if errors.Is(err, history.ErrCrowded) {
+		pause = roomPause
 	}
 	s.streams.retries.later(pause, func() { done(Batch{}) })
 }
