@@ -80,7 +80,21 @@ func (j *joint) open(ctx context.Context, b *Bridge, req flow.Request, o *flow.O
 	}
 	st.at, st.count = make([]cursor.Entry, len(j.streams)), make([]int, len(j.streams))
 	o.State = st
+	if o.Start == flow.Snapshot {
+		j.allBuckets(st, o)
+	}
 	return nil
+}
+
+// allBuckets gives the state of every bucket where that of any source is given: $ready says only that there is one, and whoever forgets
+// what he had must be given all of it.
+func (j *joint) allBuckets(st *jointState, o *flow.Opened) {
+	for i, s := range j.streams {
+		if s.Bucket() && !st.streams[i].Initial() {
+			from := &o.From[j.entries+i]
+			st.streams[i], *from = s.Fresh(), cursor.Entry{Tag: from.Tag}
+		}
+	}
 }
 
 func (j *joint) openCore(ctx context.Context, b *Bridge, req flow.Request, o *flow.Opened) error {
@@ -109,13 +123,20 @@ func (j *joint) Attach(sink flow.Sink) cursor.Position {
 		p = j.core.Attach(sink)
 	}
 	for i, s := range j.streams {
-		p = append(p, s.Attach(sink, len(p), func() any {
-			st := j.newState()
-			st.streams[i] = s.Fresh()
-			return st
-		}))
+		p = append(p, s.Attach(sink, len(p), func(state any) any { return j.afresh(i, state) }))
 	}
 	return p
+}
+
+// afresh makes a client read a fresh state of a stream first, beside those of other streams that it is still to be given.
+func (j *joint) afresh(i int, state any) any {
+	st, ok := state.(*jointState)
+	if !ok {
+		st = j.newState()
+	}
+	st.streams[i], st.at[i], st.count[i] = j.streams[i].Fresh(), cursor.Entry{}, 0
+	st.part = 0
+	return st
 }
 
 // Progress implements flow.Source.

@@ -234,6 +234,9 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 	from := tr.at.Seq
 	excused := false
 	for _, g := range tr.pending {
+		if g.to > 0 && g.reason == "reset" && tr.known { // of what the client has not had of the old incarnation
+			tr.ranges[tr.at.Tag] = append(tr.ranges[tr.at.Tag], span{g.from - 1, g.to, c.recent(8)})
+		}
 		if g.to > 0 && g.reason != "rewound" && g.reason != "reset" { // these are of sequences that mean something else now
 			tr.ranges[at.Tag] = append(tr.ranges[at.Tag], span{g.from - 1, g.to, c.recent(8)})
 			if tr.known && tr.at.Tag != at.Tag {
@@ -254,7 +257,7 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 			c.fail("%s goes from %v to %v without a gap", tr.stream, tr.at, at)
 		}
 		if !excused { // everything of the new one is to come
-			tr.reborn[at.Tag] = append(tr.reborn[at.Tag], span{0, at.Seq, ""})
+			tr.reborn[at.Tag] = append(tr.reborn[at.Tag], span{0, at.Seq, c.recent(8)})
 		}
 		return
 	case c.rewound(tr): // what it was given until now may be of what is lost
@@ -266,6 +269,6 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 		return
 	}
 	if at.Seq > from && !excused {
-		tr.claims[at.Tag] = append(tr.claims[at.Tag], span{from, at.Seq, ""})
+		tr.claims[at.Tag] = append(tr.claims[at.Tag], span{from, at.Seq, c.recent(8)})
 	}
 }

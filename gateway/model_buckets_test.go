@@ -18,8 +18,8 @@ import (
 	"headgate/internal/subject"
 )
 
-func flagsBucket() jetstream.KeyValueConfig {
-	return jetstream.KeyValueConfig{Bucket: "FLAGS", History: 2, Storage: jetstream.FileStorage, LimitMarkerTTL: time.Minute}
+func losing(bucket string) jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{Bucket: bucket, History: 2, Storage: jetstream.FileStorage, LimitMarkerTTL: time.Minute}
 }
 
 // TestModel_BucketsThatLoseKeys runs clients of a bucket from which keys disappear in every way, also without a message that says so.
@@ -32,25 +32,28 @@ func TestModel_BucketsThatLoseKeys(t *testing.T) {
 	}
 	t.Cleanup(ns.Shutdown)
 	w := newWorld(t, ns.URL())
-	kv := w.bucket(flagsBucket())
-	routes := kvRoutes()[:3]
+	kv, more := w.bucket(losing("FLAGS")), w.bucket(losing("MORE"))
+	routes := kvRoutes()[:4] // those of nothing but buckets
 	cfg := modelConfig(ns.URL(), routesOf(routes))
 	one, two := startReplica(t, cfg).ready(), startReplica(t, cfg).ready()
 	var clients []*modelClient
 	for n := range 6 * len(routes) {
 		clients = append(clients, w.client(t, n, routes[n%len(routes)], one, two))
 	}
-	steady := []*modelClient{w.client(t, 100, routes[0], one), w.client(t, 101, routes[1], two), w.client(t, 102, routes[2], two)}
+	steady := []*modelClient{w.client(t, 100, routes[0], one), w.client(t, 101, routes[1], two), w.client(t, 102, routes[2], two),
+		w.client(t, 103, routes[3], one), w.client(t, 104, routes[3], two)}
 	rnd := w.rand(3000)
 	acts := []struct {
 		name string
 		do   func()
 	}{
 		{"purge of the stream", func() { w.purge("KV_FLAGS", "", 0) }},
+		{"purge of both", func() { w.purge("KV_FLAGS", "", 0); w.purge("KV_MORE", "", 3) }},
 		{"purge of a subject", func() { w.purge("KV_FLAGS", fmt.Sprintf("$KV.FLAGS.*.k%d", rnd.IntN(6)), 0) }},
 		{"deleted messages", func() { w.deleteSome("KV_FLAGS", rnd) }},
-		{"another bucket", func() { w.anotherBucket(rnd) }},
-		{"deleted consumers", func() { w.deleteConsumers("KV_FLAGS") }},
+		{"another bucket", func() { w.anotherBucket("FLAGS", rnd) }},
+		{"two other buckets", func() { w.anotherBucket("MORE", rnd); w.anotherBucket("FLAGS", rnd) }},
+		{"deleted consumers", func() { w.deleteConsumers("KV_FLAGS", "KV_MORE") }},
 		{"restart of NATS", func() {
 			if err := ns.Restart(); err != nil {
 				t.Error(err)
@@ -59,10 +62,11 @@ func TestModel_BucketsThatLoseKeys(t *testing.T) {
 	}
 	for _, n := range rnd.Perm(len(acts)) {
 		w.t.Logf("%s %s", time.Now().Format("05.000"), acts[n].name)
-		quiet, wait := w.staying(steady, kv)
+		quiet, wait := w.staying(steady)
 		ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
 		everybody(ctx, w, clients,
 			func(ctx context.Context) { w.changing(ctx, kv, uint64(10+n), 100) },
+			func(ctx context.Context) { w.changing(ctx, more, uint64(30+n), 50) },
 			func(ctx context.Context) { w.expiring(ctx, rnd.Uint64()) },
 			func(ctx context.Context) {
 				nap(ctx, 400*time.Millisecond)
@@ -72,22 +76,21 @@ func TestModel_BucketsThatLoseKeys(t *testing.T) {
 			})
 		cancel()
 		quiet()
-		w.converge(clients, kv)
+		w.converge(clients)
 		wait()
 	}
 }
 
-// staying lets clients follow the bucket without a cut, until they have what it has, some time after quiet was called.
-func (w *world) staying(clients []*modelClient, kv jetstream.KeyValue) (quiet, wait func()) {
-	var is atomic.Pointer[map[string]kvValue] // what the bucket has, once nothing changes it any more
+// staying lets clients follow their buckets without a cut, until they have what those have, some time after quiet was called.
+func (w *world) staying(clients []*modelClient) (quiet, wait func()) {
+	var is atomic.Pointer[buckets] // what they have, once nothing changes them any more
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	var wg, poll sync.WaitGroup
 	for _, c := range clients {
-		tr := c.tracks["KV_FLAGS"]
 		got := false
 		c.enough = func() bool {
-			want := is.Load()
-			got = want != nil && c.open.live && len(c.open.inState) == 0 && maps.Equal(tr.keys, matching(*want, tr.filter))
+			b := is.Load()
+			got = b != nil && c.open.live && len(c.open.inState) == 0 && c.has(*b)
 			return got
 		}
 		wg.Go(func() {
@@ -95,15 +98,15 @@ func (w *world) staying(clients []*modelClient, kv jetstream.KeyValue) (quiet, w
 				c.session(ctx, 1<<30, 2*patience)
 			}
 			if !got {
-				c.fail("stays, and has\n  %v, the bucket\n  %v", tr.keys, matching(*is.Load(), tr.filter))
+				c.fail("stays, and %s", c.lacks(*is.Load()))
 			}
 		})
 	}
 	quiet = func() {
 		poll.Go(func() {
 			for ctx.Err() == nil {
-				keys := w.keys(kv)
-				is.Store(&keys)
+				b := w.buckets()
+				is.Store(&b)
 				nap(ctx, 100*time.Millisecond)
 			}
 		})
@@ -118,10 +121,10 @@ func matching(keys map[string]kvValue, filter string) map[string]kvValue {
 }
 
 // anotherBucket deletes the bucket and makes it again, perhaps with some keys.
-func (w *world) anotherBucket(rnd *rand.Rand) {
-	w.remove("KV_FLAGS")
+func (w *world) anotherBucket(name string, rnd *rand.Rand) {
+	w.remove("KV_" + name)
 	nap(context.Background(), time.Duration(rnd.IntN(2)*rnd.IntN(1000))*time.Millisecond)
-	kv := w.bucket(flagsBucket())
+	kv := w.bucket(losing(name))
 	for range rnd.IntN(100) {
 		w.do("put", func(ctx context.Context) error {
 			_, err := kv.Put(ctx, fmt.Sprintf("eu.k%d", rnd.IntN(12)), []byte("again"))
@@ -144,24 +147,22 @@ func (w *world) expiring(ctx context.Context, seed uint64) {
 	}
 }
 
-// converge waits until every client has what the bucket has.
-func (w *world) converge(clients []*modelClient, kv jetstream.KeyValue) {
+// converge waits until every client has what its buckets have.
+func (w *world) converge(clients []*modelClient) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, c := range clients {
 		wg.Go(func() {
-			var want map[string]kvValue
-			tr := c.tracks["KV_FLAGS"]
+			var b buckets
 			for ctx.Err() == nil {
 				c.session(ctx, 1<<30, 250*time.Millisecond)
-				want = matching(w.keys(kv), tr.filter)
-				if maps.Equal(tr.keys, want) && c.open != nil && c.open.live {
+				if b = w.buckets(); c.has(b) && c.open != nil && c.open.live {
 					return
 				}
 			}
-			c.fail("has\n  %v, the bucket\n  %v", tr.keys, want)
+			c.fail("%s", c.lacks(b))
 		})
 	}
 	wg.Wait()

@@ -109,6 +109,9 @@ type kvValue struct {
 	data string
 }
 
+// silenceMore is how much longer than the heartbeat a stream may be silent, on a busy machine.
+const silenceMore = 2 * time.Second
+
 // opened is one connection.
 type opened struct {
 	replay  bool
@@ -231,9 +234,16 @@ func (c *modelClient) session(ctx context.Context, most int, long time.Duration)
 	c.sessions++
 	c.log("opened with %q", c.id)
 	c.open = &opened{inState: map[*track]bool{}, states: map[*track][]stateEvent{}, fresh: c.id == ""}
+	for _, tr := range c.tracks {
+		tr.pending = nil // what was told behind the id is told again, or has become otherwise
+	}
 	d := sse.NewDecoder(resp.Body)
 	for n := 0; n < most; n++ {
+		waits := time.Now()
 		e, err := d.NextBlock()
+		if silent := time.Since(waits); silent > c.route.Heartbeat+silenceMore {
+			c.fail("nothing came for %v, and the heartbeat is %v", silent, c.route.Heartbeat)
+		}
 		if err != nil {
 			if nerr := net.Error(nil); !errors.As(err, &nerr) {
 				c.log("end of the connection: %v", err)

@@ -140,7 +140,7 @@ func TestModel_FaultsOfACluster(t *testing.T) {
 		w.reread(stream)
 	}
 	finish(w, clients)
-	w.sameKeys(clients, kv)
+	w.sameKeys(clients)
 }
 
 // faults kills servers and moves leaders until ctx ends. One server is away at a time.

@@ -15,10 +15,10 @@ import (
 )
 
 // jobRoute is a route whose streams end.
-func jobRoute(mode string) modelRoute {
-	return streamRoute("job"+mode, "a.{job}.progress", "", func(r *modelRoute) {
-		r.Path = "/job" + mode + "/{job}"
-		r.Snapshot.Mode = mode
+func jobRoute(name, mode string, replay config.Replay) modelRoute {
+	return streamRoute(name, "a.{job}.progress", "", func(r *modelRoute) {
+		r.Path = "/" + name + "/{job}"
+		r.Snapshot.Mode, r.Resume.Replay = mode, replay
 		r.End = config.End{Field: "state", In: []string{`"done"`, `"failed"`}}
 	})
 }
@@ -34,17 +34,18 @@ func TestModel_StreamsThatEnd(t *testing.T) {
 	t.Cleanup(ns.Shutdown)
 	w := newWorld(t, ns.URL())
 	w.create(streamA())
-	routes := []modelRoute{jobRoute("last"), jobRoute("")}
+	routes := []modelRoute{jobRoute("last", "last", config.Replay{}), jobRoute("log", "", config.Replay{}),
+		jobRoute("bounded", "", config.Replay{MaxEvents: 3}), jobRoute("all", "all", config.Replay{MaxEvents: 5})}
 	cfg := modelConfig(ns.URL(), routesOf(routes))
 	one, two := startReplica(t, cfg).ready(), startReplica(t, cfg).ready()
 	var wg sync.WaitGroup
 	var clients []*modelClient
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	for n := range 60 {
-		job := fmt.Sprintf("a.j%d.progress", n/3)
-		route := routes[n%2]
-		route.ask, route.filters = fmt.Sprintf("%s/j%d", route.ask, n/3), []string{job}
+	for n := range 80 {
+		job := fmt.Sprintf("a.j%d.progress", n/4)
+		route := routes[n%4]
+		route.ask, route.filters = fmt.Sprintf("%s/j%d", route.ask, n/4), []string{job}
 		c := w.client(t, n, route, one, two)
 		clients = append(clients, c)
 		wg.Go(func() { c.untilItEnds(ctx) })

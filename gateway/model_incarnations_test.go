@@ -43,7 +43,7 @@ func TestModel_StreamsThatAreMadeAgain(t *testing.T) {
 	w.reread("A")
 	w.reread("B")
 	finish(w, clients)
-	w.sameKeys(clients, kv)
+	w.sameKeys(clients)
 }
 
 // disturbing does everything to the streams that loses messages or positions, in turn and at random moments.

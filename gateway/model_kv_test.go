@@ -81,25 +81,47 @@ func (c *modelClient) verifyKeys(tr *track) {
 	}
 }
 
-// sameKeys compares what clients have of a bucket with the bucket, when nothing changes it any more.
-func (w *world) sameKeys(clients []*modelClient, kv jetstream.KeyValue) {
+// sameKeys compares what clients have of buckets with the buckets, when nothing changes them any more.
+func (w *world) sameKeys(clients []*modelClient) {
 	w.t.Helper()
-	var want map[string]kvValue
-	same := func(c *modelClient) bool {
-		tr := c.tracks["KV_"+kv.Bucket()]
-		return tr == nil || maps.Equal(tr.keys, matching(want, tr.filter))
-	}
+	var has buckets
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		want = w.keys(kv)
-		if !slices.ContainsFunc(clients, func(c *modelClient) bool { return !same(c) }) {
+		has = w.buckets()
+		if !slices.ContainsFunc(clients, func(c *modelClient) bool { return !c.has(has) }) {
 			return
 		}
 	}
 	for _, c := range clients {
-		if !same(c) {
-			c.fail("has\n  %v, the bucket\n  %v", c.tracks["KV_"+kv.Bucket()].keys, want)
+		if !c.has(has) {
+			c.fail("%s", c.lacks(has))
 		}
 	}
+}
+
+// buckets are what all buckets have, by stream.
+type buckets map[string]map[string]kvValue
+
+func (w *world) buckets() buckets {
+	w.mu.Lock()
+	kvs := maps.Clone(w.kvs)
+	w.mu.Unlock()
+	has := buckets{}
+	for name, kv := range kvs {
+		has[name] = w.keys(kv)
+	}
+	return has
+}
+
+// has says whether the client knows exactly what its buckets have.
+func (c *modelClient) has(b buckets) bool { return c.lacks(b) == "" }
+
+func (c *modelClient) lacks(b buckets) string {
+	for _, tr := range c.tracks {
+		if want := matching(b[tr.stream], tr.filter); tr.kv && !maps.Equal(tr.keys, want) {
+			return fmt.Sprintf("of %s it has\n  %v, the bucket\n  %v", tr.stream, tr.keys, want)
+		}
+	}
+	return ""
 }
 
 // keys reads a bucket; any replica may answer, and lag.
@@ -131,7 +153,13 @@ func flagsOf(name, key string, change ...func(*modelRoute)) modelRoute {
 }
 
 func kvRoutes() []modelRoute {
-	return []modelRoute{flagsOf("eu", "eu.>"), flagsOf("one", "us.k3"), flagsOf("kinds", "*.k1"), streamRoute("several", "", "", severalSources)}
+	return []modelRoute{flagsOf("eu", "eu.>"), flagsOf("one", "us.k3"), flagsOf("kinds", "*.k1"), streamRoute("both", "", "", bothBuckets),
+		streamRoute("several", "", "", severalSources)}
+}
+
+func bothBuckets(r *modelRoute) {
+	r.Sources = []config.Source{{Name: "flags", Type: "kv", Stream: "FLAGS", Subject: "eu.>"}, {Name: "more", Type: "kv", Stream: "MORE", Subject: ">"}}
+	r.filters = []string{"eu.>", ">"}
 }
 
 // TestModel_KeysOfABucket runs clients of a bucket while keys are put, deleted and purged. At every position a client has exactly what
@@ -146,7 +174,7 @@ func TestModel_KeysOfABucket(t *testing.T) {
 	w := newWorld(t, ns.URL())
 	w.create(streamA())
 	w.create(streamB())
-	kv := w.bucket(jetstream.KeyValueConfig{Bucket: "FLAGS"})
+	kv, more := w.bucket(jetstream.KeyValueConfig{Bucket: "FLAGS"}), w.bucket(jetstream.KeyValueConfig{Bucket: "MORE"})
 	routes := kvRoutes()
 	cfg := modelConfig(ns.URL(), routesOf(routes))
 	cfg.JetStream.TailBytes = 150 << 10
@@ -160,6 +188,7 @@ func TestModel_KeysOfABucket(t *testing.T) {
 	everybody(ctx, w, clients,
 		func(ctx context.Context) { w.publishing(ctx, "A", 1, 60) },
 		func(ctx context.Context) { w.changing(ctx, kv, 4, 300) },
+		func(ctx context.Context) { w.changing(ctx, more, 5, 100) },
 		func(ctx context.Context) { restarting(ctx, two, w.rand(2000)) })
 	finish(w, clients)
 	w.mu.Lock()
@@ -171,5 +200,5 @@ func TestModel_KeysOfABucket(t *testing.T) {
 		}
 	}
 	w.mu.Unlock()
-	w.sameKeys(clients, kv)
+	w.sameKeys(clients)
 }

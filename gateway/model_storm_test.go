@@ -120,7 +120,7 @@ func TestModel_StormOfCuts(t *testing.T) {
 		func(ctx context.Context) { w.changing(ctx, kv, 4, 60) },
 		func(ctx context.Context) { restarting(ctx, two, w.rand(2000)) })
 	finish(w, clients)
-	w.sameKeys(clients, kv)
+	w.sameKeys(clients)
 }
 
 // restarting ends a replica and starts it again.

@@ -133,9 +133,12 @@ func (c *modelClient) verifyClaims(tr *track) {
 				continue
 			}
 			_, given := tr.given[cursor.Entry{Tag: tag, Seq: seq}]
-			claimed := within(tr.claims[tag], seq) || !l.purged[seq] && within(tr.reborn[tag], seq)
-			if !given && claimed && !within(tr.ranges[tag], seq) {
-				c.fail("%s %d of life %d (%s) was not sent, and no gap says so", l.stream, seq, l.number, m.subject)
+			claim := holding(tr.claims[tag], seq)
+			if claim == nil && !l.purged[seq] {
+				claim = holding(tr.reborn[tag], seq)
+			}
+			if !given && claim != nil && !within(tr.ranges[tag], seq) {
+				c.fail("%s %d of life %d (%s) was not sent, and no gap says so:%s", l.stream, seq, l.number, m.subject, claim.why)
 			}
 		}
 	}
@@ -169,8 +172,14 @@ func (l *life) any(filter string, s span) bool {
 	return false
 }
 
-func within(spans []span, seq uint64) bool {
-	return slices.ContainsFunc(spans, func(s span) bool { return seq > s.from && seq <= s.to })
+func within(spans []span, seq uint64) bool { return holding(spans, seq) != nil }
+
+// holding is the span that has a sequence; nil = none has.
+func holding(spans []span, seq uint64) *span {
+	if i := slices.IndexFunc(spans, func(s span) bool { return seq > s.from && seq <= s.to }); i >= 0 {
+		return &spans[i]
+	}
+	return nil
 }
 
 // verifyStates compares initial states with what the stream was at their moments.
@@ -190,7 +199,9 @@ func (c *modelClient) verifyState(tr *track, st wholeState) error {
 	for _, e := range st.events {
 		switch {
 		case e.at.Tag != st.at.Tag:
-			continue // a state that was begun again
+			return fmt.Errorf("it has an event of another incarnation, %v", e.at)
+		case got[e.at.Seq]:
+			return fmt.Errorf("it has %d twice", e.at.Seq)
 		case e.at.Seq > st.at.Seq:
 			return fmt.Errorf("it has %d", e.at.Seq)
 		case l.stored[e.at.Seq] != e.stored:

@@ -38,6 +38,7 @@ type world struct {
 	lives map[cursor.Tag]*life
 	now   map[string]*life // by stream
 	core  map[string]int   // by core subject: how many were published
+	kvs   map[string]jetstream.KeyValue
 }
 
 // life is one incarnation of a stream.
@@ -79,7 +80,7 @@ func newWorld(t testing.TB, url string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, seed: seed, nc: nc, js: js, lives: map[cursor.Tag]*life{}, now: map[string]*life{}, core: map[string]int{}}
+	return &world{t: t, seed: seed, nc: nc, js: js, lives: map[cursor.Tag]*life{}, now: map[string]*life{}, core: map[string]int{}, kvs: map[string]jetstream.KeyValue{}}
 }
 
 func (w *world) rand(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, stream)) }
@@ -123,6 +124,9 @@ func (w *world) bucket(cfg jetstream.KeyValueConfig) (kv jetstream.KeyValue) {
 		s, err := w.js.Stream(ctx, "KV_"+cfg.Bucket)
 		if err == nil {
 			w.born("KV_"+cfg.Bucket, s.CachedInfo().Created)
+			w.mu.Lock()
+			w.kvs["KV_"+cfg.Bucket] = kv
+			w.mu.Unlock()
 		}
 		return err
 	})

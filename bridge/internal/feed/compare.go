@@ -74,7 +74,7 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
 	f.epoch++
 	inc := incarnation(f.cfg.Stream, info, f.epoch)
-	f.target, f.removed, f.reload = target{}, removed{}, f.cfg.Table
+	f.target, f.late, f.covered, f.reload = target{}, nil, 0, f.cfg.Table
 	f.keys, f.recount, f.check, f.print = nil, f.cfg.Table && f.tooLarge, check{}, fingerprint{}
 	change := func() {
 		f.Inc, f.Cursor, f.caughtUp = inc, position, false
@@ -112,6 +112,7 @@ func (f *Feed) expired(info jsapi.Info) {
 
 // refresh takes the facts that may change within an incarnation.
 func (f *Feed) refresh(info jsapi.Info) {
+	f.whole = f.getsAll(info)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.First, f.Last = info.FirstSeq, info.LastSeq

@@ -80,14 +80,14 @@ type Feed struct {
 // loop is owned by Run.
 type loop struct {
 	epoch    uint64
-	target   target    // to be caught up with
-	load     *load     // of a table that is being loaded
-	reload   bool      // the next session loads the table
-	tooLarge bool      // the table does not fit into Budget
-	owed     *Hole     // to be told when the table has been loaded, or its keys counted
-	counts             // of a bucket without a table
-	removed  removed   // a jump that has not been explained yet
-	asked    time.Time // when FirstSeq was last looked up for a jump
+	target   target // to be caught up with
+	load     *load  // of a table that is being loaded
+	reload   bool   // the next session loads the table
+	tooLarge bool   // the table does not fit into Budget
+	owed     *Hole  // to be told when the table has been loaded, or its keys counted
+	counts          // of a bucket without a table
+	jumps
+	whole    bool // the consumer is given every message of the stream
 	verified time.Time
 	print    fingerprint // of the stream, when it was last verified
 	gone     time.Time   // missing since; zero = it is not

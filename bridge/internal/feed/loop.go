@@ -71,6 +71,7 @@ func (f *Feed) takeAll(ctx context.Context, s *session, m *nats.Msg) reset {
 
 // take takes one message of the consumer's subscription.
 func (f *Feed) take(ctx context.Context, s *session, m *nats.Msg) reset {
+	s.came++
 	at, ok := placeOf(m.Reply)
 	if !ok { // not of the stream
 		if last, ok := lastOf(m); ok && last > s.taken {
@@ -122,8 +123,10 @@ func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at place) r
 		}
 		f.backwards(seq)
 	case seq > f.Cursor+1:
-		f.jumped(ctx, s, f.Cursor+1, seq-1)
 		f.check = check{} // the leader may have counted what was replaced before it came
+		if why := f.jumped(ctx, s, jump{f.Cursor + 1, seq - 1}); why != goesOn {
+			return why
+		}
 	}
 	f.relay(it)
 	if f.target.set {
@@ -181,7 +184,7 @@ func (f *Feed) backwards(seq uint64) {
 	f.announce(Hole{Reason: gap.Rewound}, func() {
 		inc := *f.Inc
 		inc.epoch = f.epoch
-		f.Inc, f.Cursor = &inc, seq-1
+		f.Inc, f.Cursor, f.covered = &inc, seq-1, 0
 		f.tail.clear(seq - 1)
 	})
 }
@@ -206,8 +209,8 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 	if time.Since(f.verified) >= every {
 		return f.verify(ctx, s)
 	}
-	if f.removed.to != 0 && time.Since(f.asked) >= jumpEvery {
-		f.look(ctx, s)
+	if len(f.late) > 0 && time.Since(f.asked) >= jumpEvery {
+		return f.look(ctx, s)
 	}
 	f.gauges()
 	return goesOn

@@ -32,6 +32,8 @@ type session struct {
 	consumer string
 	sub      *nats.Subscription
 	ch       chan *nats.Msg
+	came     uint64    // messages of the subscription, until now
+	known    uint64    // up to that one, it was on its way when the leader was last asked about jumps
 	taken    uint64    // the consumer's sequence of the last message
 	heard    time.Time // when there was last any sign of the consumer
 	pull     pull

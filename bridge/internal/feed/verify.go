@@ -6,21 +6,13 @@ import (
 	"time"
 
 	"headgate/bridge/internal/jsapi"
-	"headgate/internal/gap"
 )
-
-const jumpEvery = time.Second // the leader is asked about jumps so often at most
 
 // target: when everything up to match has been taken, everything up to last is done, for what is between does not match.
 type target struct {
 	set         bool
 	match, last uint64
-}
-
-// removed is a range that the consumer has jumped over, and of which it is not known yet whether it was at the stream's beginning.
-type removed struct {
-	from, to uint64 // 0 = none
-	merged   bool   // of several jumps: messages in between have been taken
+	first       uint64 // of the stream, when it was known that nothing behind match matches
 }
 
 // fingerprint tells whether anything was removed from a stream that has got no messages.
@@ -48,6 +40,13 @@ func (f *Feed) aim(ctx context.Context, s *session, last uint64) {
 				return // verify tries again
 			}
 			t.match = max(t.match, m)
+		}
+		if !f.cfg.Table && t.match < last {
+			info, err := f.info(ctx, s)
+			if err != nil || !info.Created.Equal(f.Inc.Created) {
+				return
+			}
+			t.first = info.FirstSeq
 		}
 	}
 	f.target = t
@@ -122,6 +121,9 @@ func (f *Feed) arrive() {
 	if f.caughtUp && f.Cursor >= t.last {
 		return
 	}
+	if f.Cursor < t.last {
+		f.hole(jump{f.Cursor + 1, t.last}, t.first)
+	}
 	f.mu.Lock()
 	f.Cursor = max(f.Cursor, t.last)
 	position := f.Cursor
@@ -157,46 +159,4 @@ func (f *Feed) verify(ctx context.Context, s *session) reset {
 		return f.recheck(info.NumSubjects)
 	}
 	return goesOn
-}
-
-// jumped: the consumer has left out (from, to). Either something was removed in between, which is no hole, or retention was quicker
-// than we.
-func (f *Feed) jumped(ctx context.Context, s *session, from, to uint64) {
-	if f.cfg.Table {
-		return // its values are compared instead
-	}
-	if f.removed.to == 0 {
-		f.removed.from = from
-	} else {
-		f.removed.merged = true
-	}
-	f.removed.to = to
-	if time.Since(f.asked) >= jumpEvery {
-		f.look(ctx, s)
-	}
-}
-
-// look asks the leader for the first sequence that there still is.
-func (f *Feed) look(ctx context.Context, s *session) {
-	f.asked = time.Now()
-	info, err := f.info(ctx, s)
-	if err != nil || !info.Created.Equal(f.Inc.Created) {
-		return // the next look, or the next session, tells
-	}
-	f.refresh(info)
-	f.explain(info)
-}
-
-// explain tells of the hole that a jump was, if it was one.
-func (f *Feed) explain(info jsapi.Info) {
-	r := f.removed
-	f.removed = removed{}
-	if r.to == 0 || info.FirstSeq <= r.from {
-		return
-	}
-	to := min(info.FirstSeq-1, r.to)
-	f.announce(Hole{Reason: gap.Expired, Certain: f.cfg.Filters == nil && !r.merged, From: r.from, To: to}, func() {
-		f.Cursor = max(f.Cursor, to)
-		f.tail.raise(to) // a reader from before would pass over the hole
-	})
 }

@@ -23,7 +23,7 @@ func isReset(err error) bool {
 func (s *Source) bound(st *State, now feed.State, from, to uint64, done func(Batch)) {
 	inc, b := now.Inc, s.spec.Bounds
 	byEvents := b.MaxEvents > 0 && to-from > uint64(b.MaxEvents) // there cannot be more than sequences
-	if s.bucket() || !byEvents && b.MaxAge <= 0 {
+	if s.Bucket() || !byEvents && b.MaxAge <= 0 {
 		st.bounded = true
 		done(Batch{})
 		return

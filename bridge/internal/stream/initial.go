@@ -32,7 +32,7 @@ type initial struct {
 
 // firstState is the initial state before anything of it has been read.
 func (s *Source) firstState() *initial {
-	if s.bucket() || s.spec.Initial.Mode == flow.NoSnapshot {
+	if s.Bucket() || s.spec.Initial.Mode == flow.NoSnapshot {
 		return &initial{mode: flow.LastPerSubject}
 	}
 	return &initial{mode: s.spec.Initial.Mode}
@@ -123,7 +123,7 @@ func (s *Source) load(i *initial, done func(error)) {
 		done(errAgain)
 		return
 	}
-	if s.bucket() {
+	if s.Bucket() {
 		rows, err := s.feed.Table(s.filters)
 		if errors.Is(err, feed.ErrCrowded) {
 			s.streams.states.reclaim()
@@ -149,7 +149,7 @@ func (s *Source) load(i *initial, done func(error)) {
 			return
 		}
 		i.inc, i.at, i.items, i.use = now.Inc, now.Cursor, a.Items, use
-		if s.bucket() {
+		if s.Bucket() {
 			i.items = slices.DeleteFunc(slices.Clone(i.items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
 		}
 		done(nil)

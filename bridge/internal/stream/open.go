@@ -60,7 +60,7 @@ func (s *Source) open(ctx context.Context, req flow.Request, position cursor.Pos
 	switch {
 	case req.Cursor != "" && s.format.IDs:
 		return s.resume(ctx, now, position)
-	case !req.Since.IsZero() && !s.bucket():
+	case !req.Since.IsZero() && !s.Bucket():
 		seq, err := s.seqBefore(ctx, inc, req.Since)
 		return Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: seq}, State: &State{}}, err
 	}
@@ -110,7 +110,7 @@ func (s *Source) anew(inc *feed.Incarnation) Opened {
 
 // first is the start of a client that comes for the first time.
 func (s *Source) first(inc *feed.Incarnation) Opened {
-	if s.bucket() || s.spec.Initial.Mode != flow.NoSnapshot {
+	if s.Bucket() || s.spec.Initial.Mode != flow.NoSnapshot {
 		return Opened{Start: flow.Snapshot, From: cursor.Entry{Tag: inc.Tag}, State: &State{initial: s.firstState()}}
 	}
 	return Opened{Start: flow.Live, From: cursor.Entry{Tag: inc.Tag, Seq: cursor.Live}, State: &State{bounded: true}}
@@ -136,7 +136,7 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 			return s.hole(inc, gap.Rewound, last), nil
 		}
 	}
-	if s.bucket() && doubtful(now, seq) {
+	if s.Bucket() && doubtful(now, seq) {
 		return s.anew(inc), nil // a state needs no history of itself
 	}
 	if err := s.finished(ctx, inc, seq); err != nil {
@@ -150,7 +150,7 @@ func doubtful(now feed.State, seq uint64) bool { return seq < now.Floor || seq <
 
 // hole is the start of a client of whose position nothing certain is known: behind a gap, or with a fresh state.
 func (s *Source) hole(inc *feed.Incarnation, r gap.Reason, from uint64) Opened {
-	if s.bucket() {
+	if s.Bucket() {
 		return s.anew(inc)
 	}
 	o := Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: from}, State: &State{}}

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"sort"
 	"time"
 
 	"headgate/bridge/internal/encode"
@@ -62,11 +63,11 @@ func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(
 		done(s.begunAgain(from, to, inc))
 	case from.Tag != inc.Tag:
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Tag: inc.Tag}))
-	case s.bucket() && !st.bounded && doubtful(now, from.Seq): // it has become so since Open
+	case s.Bucket() && !st.bounded && doubtful(now, from.Seq): // it has become so since Open
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Seq: from.Seq}))
 	case from.Seq >= to.Seq:
 		done(Batch{Done: true})
-	case s.bucket() && from.Seq < now.Floor:
+	case s.Bucket() && from.Seq < now.Floor:
 		done(s.holeAt(st, gap.Hole{Reason: gap.Expired, Unsure: true}, flow.Event{Seq: from.Seq}))
 	case !st.bounded:
 		s.bound(st, now, from.Seq, to.Seq, done)
@@ -94,7 +95,7 @@ func (s *Source) holeAt(st *State, h gap.Hole, e flow.Event) Batch {
 	if s.fresh() {
 		h.Snapshot, e.Bare = true, true
 		st.initial = s.freshState()
-		if s.bucket() {
+		if s.Bucket() {
 			h.From, h.To = 0, 0
 		}
 	}
@@ -130,6 +131,8 @@ func (s *Source) batch(st *State, inc *feed.Incarnation, items []*encode.Item, f
 		if st.Initial() {
 			return b
 		}
+		// Some of it may have been read before it was removed. Whether all of it was, nobody knows.
+		items = items[sort.Search(len(items), func(i int) bool { return items[i].Seq >= first }):]
 	}
 	for _, it := range items {
 		e := s.event(it, inc)
