@@ -90,11 +90,12 @@ type stepper struct {
 	got      []string // the first line of each event
 	done     bool
 	ended    bool
+	live     *recorder // what comes behind to
 }
 
 func (w *stateWorld) read(o flow.Opened) *stepper {
-	s := &stepper{t: w.t, o: o, from: append(cursor.Position(nil), o.From...), state: o.State}
-	s.to = append(cursor.Position(nil), o.Source.Attach(&recorder{})...)
+	s := &stepper{t: w.t, o: o, from: append(cursor.Position(nil), o.From...), state: o.State, live: &recorder{}}
+	s.to = append(cursor.Position(nil), o.Source.Attach(s.live)...)
 	return s
 }
 

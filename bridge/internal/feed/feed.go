@@ -51,7 +51,7 @@ type Feed struct {
 	mine    []string // what is relayed of that; nil = all
 	log     *slog.Logger
 	metrics streamMetrics
-	wake    chan struct{} // the connection has changed
+	wake    chan struct{} // the connection has changed, or somebody waits for a stream that is missing
 	seed    maphash.Seed  // of keys
 
 	mu       sync.Mutex
@@ -182,6 +182,11 @@ func (f *Feed) connection(nc *nats.Conn) {
 	f.nc = nc
 	f.session++
 	f.mu.Unlock()
+	f.ring()
+}
+
+// ring wakes the loop where it waits.
+func (f *Feed) ring() {
 	select {
 	case f.wake <- struct{}{}:
 	default:

@@ -33,7 +33,7 @@ func (f *Feed) failed(ctx context.Context, nc *nats.Conn, err error) reset {
 	f.mu.Lock()
 	f.Err = err.Error()
 	if missing != nil {
-		f.Missing = missing
+		f.Missing, f.looked = missing, time.Now()
 		f.tell()
 	}
 	f.mu.Unlock()

@@ -177,7 +177,7 @@ func (f *Feed) pause(ctx context.Context, why reset, lasted time.Duration) {
 		case <-timer.C:
 			return
 		case <-f.wake:
-			return // another connection: the reason to wait is perhaps gone
+			return // another connection, or somebody who waits: the reason to pause is perhaps gone
 		}
 	}
 }

@@ -19,6 +19,27 @@ type State struct {
 	bounded bool     // the bounds of the replay have been applied
 	bytes   int64    // given in this replay
 	ahead   *ahead   // read already, to see whether it is within the bounds; nil = nothing
+	place
+}
+
+// place is what is known of the place in the log where the client will go live.
+type place struct {
+	opened bool         // holes has been noted
+	holes  uint64       // that the feed had told of when the source was opened
+	to     cursor.Entry // of the last read; zero = there was none
+	early  bool         // whatever the feed has told of since comes behind the place
+}
+
+// read notes how far the client reads this time. Where it is the first time, and nothing has been told since Open, the place is before
+// anything that will be told. With another end it is another place, and what it has passed over is not known.
+func (p *place) read(to cursor.Entry, holes uint64) {
+	switch {
+	case p.to == cursor.Entry{}:
+		p.early = p.opened && p.holes == holes
+	case p.to != to:
+		p.early = false
+	}
+	p.to = to
 }
 
 // Reading is the state of a client that reads what comes behind its position, without bounds.
@@ -56,11 +77,12 @@ func (s *Source) Read(st *State, from, to cursor.Entry, maxBytes int, done func(
 func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(Batch)) {
 	now := s.feed.State()
 	inc := now.Inc
+	st.place.read(to, now.Holes)
 	switch {
 	case s.closed.Load(), inc == nil:
 		done(Batch{Err: flow.ErrClosed})
 	case to.Tag != inc.Tag || to.Seq > now.Cursor:
-		done(s.begunAgain(from, to, inc))
+		done(s.begunAgain(st, from, to, inc))
 	case from.Tag != inc.Tag:
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Tag: inc.Tag}))
 	case s.Bucket() && !st.bounded && doubtful(now, from.Seq): // it has become so since Open
@@ -76,15 +98,15 @@ func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(
 	}
 }
 
-// begunAgain answers for a range whose end is of an incarnation that has gone. What follows in the log says so; but if something was
-// still to be read before, that is gone too.
-func (s *Source) begunAgain(from, to cursor.Entry, inc *feed.Incarnation) Batch {
-	if from.Tag != to.Tag || from.Seq >= to.Seq {
-		return Batch{Done: true}
-	}
+// begunAgain answers for a range whose end is of an incarnation that has gone. What was still to be read of it is gone too, and what
+// follows in the log says so: where that is not certain it is said here.
+func (s *Source) begunAgain(st *State, from, to cursor.Entry, inc *feed.Incarnation) Batch {
 	reason := gap.Reset
 	if to.Tag == inc.Tag {
-		reason = gap.Rewound
+		reason = gap.Rewound // the stream may grow beyond the range again, so it is named
+	}
+	if from.Tag != to.Tag || from.Seq >= to.Seq || reason == gap.Reset && (st.early || s.fresh()) { // a fresh state is passed over by nobody
+		return Batch{Done: true}
 	}
 	frame := s.gap(gap.Hole{Reason: reason, From: from.Seq + 1, To: to.Seq})
 	return Batch{Events: []flow.Event{{Frame: frame, Seq: to.Seq}}, Done: true}
