@@ -18,6 +18,8 @@ type stateWorld struct {
 	t  *testing.T
 	js jetstream.JetStream
 	r  *running
+
+	url string
 }
 
 func newStateWorld(t *testing.T, messages int) *stateWorld {
@@ -27,7 +29,7 @@ func newStateWorld(t *testing.T, messages int) *stateWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &stateWorld{t: t, js: js}
+	w := &stateWorld{t: t, js: js, url: ns.URL()}
 	w.make(messages)
 	w.r = streamBridge(t, ns.URL())
 	return w

@@ -115,7 +115,7 @@ func (f *Feed) refresh(info jsapi.Info) {
 	f.whole = f.getsAll(info)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.First, f.Last = info.FirstSeq, info.LastSeq
+	f.First, f.Last, f.Average = info.FirstSeq, info.LastSeq, info.Bytes/max(info.Messages, 1)
 	if f.Inc.Direct != info.Config.AllowDirect {
 		f.Inc = incarnation(f.cfg.Stream, info, f.epoch)
 	}

@@ -52,6 +52,7 @@ type State struct {
 	Holes   uint64 // how many followers have been told of, silent ones apart
 	First   uint64 // of the stream, when its leader was last asked
 	Last    uint64
+	Average uint64 // bytes of a message then
 	Err     string // what last went wrong; "" = nothing since
 }
 

@@ -61,7 +61,7 @@ func TestLastNewestAndSeqBefore_EqualTheStream(t *testing.T) {
 					wantFrom = in[len(in)-1-most].Seq
 				}
 				a = w.ask(func(done func(Answer)) {
-					w.c.Newest(newest, most, func(from uint64, missed bool, err error) {
+					w.c.Newest(newest, Most{Events: most}, func(from uint64, missed bool, err error) {
 						if missed != (len(in) > most) {
 							t.Errorf("Newest %d of %+v: missed %v, %d match", most, newest, missed, len(in))
 						}

@@ -173,19 +173,18 @@ func (s *Source) load(i *initial, done func(error)) {
 	}
 }
 
-// loadWalk prepares a state that is all messages behind from, within the bound of a replay in events.
+// loadWalk prepares a state that is all messages behind from, within the bounds of a replay by number and size.
 func (s *Source) loadWalk(i *initial, now feed.State, from uint64, done func(error)) {
 	begin := func(from uint64) {
 		i.inc, i.at, i.from, i.walks = now.Inc, now.Cursor, from, true
 		done(nil)
 	}
 	from = max(from, max(now.First, 1)-1) // what retention took before is no part of the state
-	most := s.spec.Bounds.MaxEvents
-	if most <= 0 || now.Cursor <= from || now.Cursor-from <= uint64(most) {
+	if now.Cursor <= from || !s.mayExceed(now, from, now.Cursor) {
 		begin(min(from, now.Cursor))
 		return
 	}
-	s.streams.history.Newest(s.request(now.Inc, from, now.Cursor, 0), most, func(newest uint64, missed bool, err error) {
+	s.streams.history.Newest(s.request(now.Inc, from, now.Cursor, 0), s.most(), func(newest uint64, missed bool, err error) {
 		if err != nil {
 			done(err)
 			return

@@ -166,7 +166,7 @@ func (s *Source) batch(st *State, inc *feed.Incarnation, items []*encode.Item, f
 	}
 	b.Events = append(b.Events, flow.Event{Seq: upto})
 	b.Done = upto >= to
-	if most := s.spec.Bounds.MaxBytes; most > 0 && st.bytes > most && !b.Done && s.format.EndField == "" { // see bounded
+	if most := s.spec.Bounds.MaxBytes; most > 0 && st.bytes > most+most/4 && !b.Done && s.format.EndField == "" { // see bounded
 		rest := s.holeAt(st, gap.Hole{Reason: gap.Limit, From: upto + 1, To: to, Unsure: !s.everything(inc)}, flow.Event{Seq: to})
 		b.Events, b.Done = append(b.Events, rest.Events...), !st.Initial()
 	}
