@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"headgate/bridge/internal/encode"
+	"headgate/bridge/internal/pull"
 	"headgate/internal/gap"
 	"headgate/internal/subject"
 )
@@ -72,47 +73,44 @@ func (f *Feed) takeAll(ctx context.Context, s *session, m *nats.Msg) reset {
 // take takes one message of the consumer's subscription.
 func (f *Feed) take(ctx context.Context, s *session, m *nats.Msg) reset {
 	s.came++
-	at, ok := placeOf(m.Reply)
+	at, ok := pull.PlaceOf(m.Reply)
 	if !ok { // not of the stream
-		if last, ok := lastOf(m); ok && last > s.taken {
+		if last, ok := pull.LastOf(m); ok && last > s.taken {
 			return resetSequence
 		}
-		if why := s.pull.status(m); why != goesOn {
+		if why := endings[s.pull.Status(m)]; why != goesOn {
 			return why
 		}
 	} else {
-		if at.consumer != s.taken+1 {
+		if at.Consumer != s.taken+1 {
 			return resetSequence
 		}
 		s.taken++
-		s.pull.outstanding--
-		s.pull.any = true
+		s.pull.Took()
 		if why := f.message(ctx, s, m, at); why != goesOn {
 			return why
 		}
 	}
-	if s.pull.outstanding <= s.pull.batch {
-		if err := s.pull.fill(s.nc); err != nil {
-			return resetConnection
-		}
+	if err := s.pull.Fill(s.nc); err != nil {
+		return resetConnection
 	}
 	return goesOn
 }
 
 // message takes one message of the stream.
-func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at place) reset {
+func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at pull.Place) reset {
 	if f.countOver {
 		return resetTable
 	}
-	seq := at.stream
+	seq := at.Stream
 	it := &encode.Item{Seq: seq}
-	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: at.at}
+	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: at.At}
 	if len(m.Header) == 0 {
 		it.Header = nil
 	}
 	f.metrics.messages.Inc()
 	f.metrics.bytes.Add(float64(len(m.Data)))
-	f.metrics.lag.Set(float64(at.pending))
+	f.metrics.lag.Set(float64(at.Pending))
 	if f.load != nil {
 		return f.loading(it)
 	}
@@ -194,11 +192,11 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 	if err := f.refused(); err != nil {
 		return f.failed(ctx, s.nc, err)
 	}
-	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.heartbeat {
+	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.Heartbeat() {
 		return resetHeartbeat
 	}
 	if l := f.load; l != nil && now.Sub(l.heard) > pokeEvery {
-		if l.heard = now; s.pull.poke(s.nc) != nil {
+		if l.heard = now; s.pull.Poke(s.nc) != nil {
 			return resetConnection
 		}
 	}

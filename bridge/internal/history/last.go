@@ -227,7 +227,7 @@ func (l *lastReader) consumer([]string) error {
 		s.filters = nil
 	}
 	var failed error
-	err = l.c.consume(l.ctx, l.nc, s, func(it *encode.Item, _ uint64) bool {
+	err = l.c.consume(l.ctx, l.nc, s, func(it *encode.Item) bool {
 		if it.Seq <= l.t.to && l.t.wants(it.Subject) {
 			failed = l.put(it)
 		}
