@@ -9,7 +9,6 @@ import (
 	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
 	"headgate/bridge/internal/history"
-	"headgate/bridge/internal/kv"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
@@ -149,9 +148,6 @@ func (s *Source) load(i *initial, done func(error)) {
 			return
 		}
 		i.inc, i.at, i.items, i.use = now.Inc, now.Cursor, a.Items, use
-		if s.Bucket() {
-			i.items = slices.DeleteFunc(slices.Clone(i.items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
-		}
 		done(nil)
 	}
 	r := s.request(now.Inc, 0, now.Cursor, 0)

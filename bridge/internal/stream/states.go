@@ -3,12 +3,15 @@ package stream
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
 	"headgate/bridge/internal/history"
+	"headgate/bridge/internal/kv"
 )
 
 // stateWindow is how long a state that was read is given to those who ask for the same one. What has happened since they are given as
@@ -82,6 +85,9 @@ func (t *states) get(s *Source, now feed.State, least uint64, done taker) {
 	}
 	s.streams.history.LastPerSubject(r, func(a historyAnswer) {
 		a.Upto = now.Cursor
+		if s.Bucket() { // once for all; what was read may be others' too
+			a.Items = slices.DeleteFunc(slices.Clone(a.Items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
+		}
 		t.read(key, sh, a)
 		s.streams.retries.later(stateWindow, func() { t.forget(key, sh) })
 	})
