@@ -86,8 +86,9 @@ const (
 // NewWatch does no I/O; Run serves.
 func NewWatch(cfg WatchConfig) *Watch {
 	w := &Watch{cfg: cfg, log: cfg.Log.With("bucket", cfg.Bucket), wake: make(chan struct{}, 1), dirty: true}
-	w.feed = feed.New(feed.Config{API: cfg.API, Stream: kv.Stream(cfg.Bucket), Table: true, Gone: kv.Gone, Share: cfg.Share, Inbox: cfg.Inbox,
-		ConsumerPrefix: cfg.ConsumerPrefix, Log: cfg.Log, Metrics: cfg.Metrics})
+	w.feed = feed.New(feed.Config{API: cfg.API, Stream: kv.Stream(cfg.Bucket), Table: true, Gone: kv.Gone, Inbox: cfg.Inbox,
+		Budget: feed.NewBudget(cfg.Share * 8 / 5), ConsumerPrefix: cfg.ConsumerPrefix, // five eighths of one are for tables
+		Log: cfg.Log, Metrics: cfg.Metrics})
 	return w
 }
 
@@ -208,16 +209,17 @@ func (w *Watch) tell() {
 	w.pending, w.seqs, w.dirty = nil, nil, false
 	w.mu.Unlock()
 	if dirty {
-		items, at, _, ok := w.feed.Table([]string{">"})
-		w.unread = !ok
-		if ok {
-			w.at, w.all = at, time.Now()
-			all := make([]Entry, len(items))
-			for i, it := range items {
+		rows, err := w.feed.Table([]string{">"})
+		w.unread = err != nil
+		if err == nil {
+			defer rows.Use.End()
+			w.at, w.all = rows.At, time.Now()
+			all := make([]Entry, len(rows.Items))
+			for i, it := range rows.Items {
 				all[i] = entryOf(it)
 			}
 			w.cfg.Listener.Replace(all)
-			for len(seqs) > 0 && seqs[0] <= at {
+			for len(seqs) > 0 && seqs[0] <= rows.At {
 				list, seqs = list[1:], seqs[1:]
 			}
 		} else {
