@@ -9,7 +9,7 @@ import (
 )
 
 // stream is what gateway keeps of an admitted stream: enough to give its admission back and to write its line in the log. It holds no
-// pointer and 56 bytes, because there may be a million of them.
+// pointer and 48 bytes, because there may be a million of them.
 type stream struct {
 	number   uint64
 	user     ratelimit.User

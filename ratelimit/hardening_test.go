@@ -156,25 +156,30 @@ func TestAdmit_DoesNotAllocateForKnownAddresses(t *testing.T) {
 }
 
 // Callers must come to the buckets in the order of their times: one who has read the clock and is kept waiting then would wind the bucket
-// back, and what has passed since would be given out twice. A busy machine gave ten times the rate so.
+// back, and what has passed since would be given out twice.
 func TestClock_IsReadUnderTheLock(t *testing.T) {
 	c := newClock()
 	var l *Limiter
+	var lock *sync.Mutex
 	reads := 0
-	l = New(Config{ConnectRate: 1, PublishRate: 1, GlobalConnectRate: 1, Addresses: 10, Now: func() time.Time {
-		if reads++; l.mu.TryLock() {
-			l.mu.Unlock()
-			t.Error("the clock is read without the lock")
-		}
-		return c.now()
-	}})
+	l = New(Config{ConnectRate: 1, UserConnectRate: 1, PublishRate: 1, UserPublishRate: 1, GlobalConnectRate: 1, UserReplay: Replay{Events: 1},
+		Addresses: 10, Users: 10, Now: func() time.Time {
+			if reads++; lock.TryLock() {
+				lock.Unlock()
+				t.Error("the clock is read without the lock")
+			}
+			return c.now()
+		}})
+	lock = &l.mu
 	for range 2 {
-		l.Connect(numbered(1))
-		l.Admit(Nobody, "r")
-		l.Publish(numbered(1))
-		l.PublishAs(Nobody, "r")
+		l.Connect(alice)
+		l.Admit(user(1), "r")
+		l.Publish(alice)
+		l.PublishAs(user(1), "r")
 	}
-	if reads != 8 {
+	lock = &l.replays.mu
+	l.Replay("ann", 1, 1)
+	if reads != 9 {
 		t.Errorf("the clock was read %d times, want once for each question", reads)
 	}
 }

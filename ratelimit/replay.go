@@ -62,9 +62,9 @@ func (l *Limiter) Replay(user string, events, bytes int) time.Duration {
 	if r == nil || events == 0 {
 		return 0
 	}
-	now := r.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := r.now() // under mu, as in Limiter
 	wait := max(charge(r.events, events, now), charge(r.bytes, bytes, now))
 	if k := key(UserOf("", user)); user != "" {
 		wait = max(wait, chargeUser(r.userEvents, k, events, now), chargeUser(r.userByBytes, k, bytes, now))
