@@ -195,3 +195,14 @@ func TestBudget_OfRealStreams(t *testing.T) {
 		t.Errorf("%d bytes", b.Used())
 	}
 }
+
+func TestBudget_GrantsWhatOthersLeaveAndAPartAtLeast(t *testing.T) {
+	b := NewBudget(1000)
+	newFiller(b)
+	newFiller(b)
+	for _, c := range [][2]int64{{100, 100}, {2000, 900}, {2000, 500}, {30, 30}} {
+		if got := b.grant(c[0]); got != c[1] {
+			t.Errorf("%d of %d, want %d", got, c[0], c[1])
+		}
+	}
+}
