@@ -91,7 +91,7 @@ func TestPublish_ThatIsNotConfirmedFails(t *testing.T) {
 func TestPing_AServerThatDoesNotAnswerIsLeft(t *testing.T) {
 	var stalled atomic.Bool
 	cfg := testNATS(stallingNATS(t, &stalled))
-	cfg.PingInterval = 20 * time.Millisecond
+	cfg.PingInterval = 100 * time.Millisecond // three of them without an answer are far more than a busy machine takes
 	r := connectedBridge(t, cfg, 0)
 	sink, _, _ := r.follow(request("", "a"))
 	stalled.Store(true)
