@@ -61,7 +61,7 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 		return nil, err
 	}
 	s.admin = admin.New(admin.Options{
-		Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log,
+		Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log, Documents: documents(),
 		Checks: []admin.Check{
 			admin.RoutesLoaded(func() int { return len(cfg.Routes) }),
 			admin.NATSReached(s.natsState, cfg.ReadyNATSGrace, time.Now),
