@@ -25,7 +25,7 @@ func streamBridge(t *testing.T, url string) *running {
 	cfg.NATS, cfg.JetStream.TailAge = testNATS(url), 0
 	cfg.Routes = []config.Route{{Name: "r", Sources: []config.Source{{Name: "s", Type: "stream", Stream: "S", Subject: "s.{id}"}}}}
 	r := &running{t: t, reg: prometheus.NewRegistry(), log: &lockedBuffer{}}
-	b, err := New(cfg, slog.New(slog.NewTextHandler(r.log, nil)), r.reg)
+	b, err := New(cfg, slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), r.reg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func TestLoad_TheExampleIsGood(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
-	if len(c.Routes) != 9 {
+	if len(c.Routes) != 10 {
 		t.Fatalf("%d routes", len(c.Routes))
 	}
 	dashboard := c.Routes[2]
@@ -120,12 +120,15 @@ func TestLoad_TheExampleIsGood(t *testing.T) {
 	if job := c.Routes[6]; job.Snapshot.Mode != "last" || job.End.Field != "status" || strings.Join(job.End.In, " ") != `"done" "failed"` {
 		t.Errorf("%+v", job)
 	}
+	if s := c.Routes[8]; s.Envelope != "cloudevents" || s.Event != "com.example.shipment" || s.EventSource != "https://shop.example/shipments" {
+		t.Errorf("%+v", s)
+	}
 	overview := c.Routes[7]
 	if len(overview.Sources) != 4 || overview.Sources[2].Subject != ">" || overview.Sources[1].Allow[0] != "jobs.*.progress" ||
 		overview.Resume != (Resume{Enabled: true, MaxEvents: 64, MaxAge: time.Minute, Replay: Replay{10_000, 16 << 20, 0}, OnGap: "event"}) {
 		t.Errorf("%+v", overview)
 	}
-	if p := c.Routes[8].Publish; p == nil || p.MaxBytes != 16<<10 || p.Headers[0] != "Content-Type" {
+	if p := c.Routes[9].Publish; p == nil || p.MaxBytes != 16<<10 || p.Headers[0] != "Content-Type" {
 		t.Errorf("%+v", p)
 	}
 }

@@ -76,7 +76,7 @@ func genRoutes(t *rapid.T) string {
 			"data: base64", "heartbeat: 1500ms", "slow_consumer: drop_oldest", "on_overload: retry", "max_event_bytes: 3KB", "limits: {connections: 4}",
 			"resume: " + rapid.SampledFrom(resume).Draw(t, "resume"),
 			`cors: {origins: ` + rapid.SampledFrom([]string{"[]", `["*"]`, `["https://a.example", "http://b:1"]`}).Draw(t, "origins") + `}`,
-			`envelope: headgate`, "unsafe_first_token: true",
+			"envelope: " + rapid.SampledFrom([]string{"headgate", "cloudevents"}).Draw(t, "envelope"), "unsafe_first_token: true",
 		} {
 			if rapid.Bool().Draw(t, field) {
 				b.WriteString("    " + field + "\n")
