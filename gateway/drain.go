@@ -27,6 +27,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	logging, endLogging := context.WithCancel(context.Background()) // outlives ctx: streams end while we drain
 	defer endLogging()
 	wait.Go(func() { s.endings.run(logging) })
+	wait.Go(func() { s.sweep(logging) })
 
 	served := make(chan error, 1)
 	wait.Go(func() { served <- serveOn(srv, ln) })

@@ -363,7 +363,7 @@ func TestSchema_TheExamplesNameIt(t *testing.T) {
 		target, ok := strings.CutPrefix(line, comment)
 		found := filepath.Join(filepath.Dir(name), filepath.FromSlash(target))
 		if !ok || found != filepath.FromSlash(schemaFile) {
-			t.Errorf("%s begins with %q, which leads to %s", name, line, found)
+			t.Errorf("%s begins with %q; its first line must be %s../../docs/routes.schema.json", name, line, comment)
 		}
 	}
 }
