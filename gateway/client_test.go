@@ -47,7 +47,9 @@ func (r *rig) do(req *http.Request) response {
 	if err != nil {
 		r.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
-	return response{resp, string(body)}
+	answer := response{resp, string(body)}
+	r.described(req, answer)
+	return answer
 }
 
 func (r *rig) get(path string, fields ...string) response {
