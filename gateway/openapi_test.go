@@ -15,6 +15,7 @@ import (
 	"headgate/auth"
 	"headgate/gateway"
 	"headgate/internal/config"
+	"headgate/internal/sse"
 )
 
 var update = flag.Bool("update", false, "write the generated files anew")
@@ -124,6 +125,65 @@ func (r *rig) described(req *http.Request, resp response) {
 	}
 	if problem := parse[struct{ Type string }](r.t, []byte(resp.body)); !slices.Contains(types, problem.Type) {
 		r.t.Errorf("%s %s: the description does not have %s", req.Method, req.URL.Path, problem.Type)
+	}
+}
+
+// item is a block of a stream, as the description has it.
+type item struct {
+	Ref        string `json:"$ref"`
+	Properties struct {
+		Event struct{ Const string }
+		Data  struct {
+			ContentSchema struct {
+				Required   []string
+				Properties map[string]struct{ Enum []string }
+			}
+		}
+	}
+}
+
+// describedItems holds headgate's own events on a stream against the itemSchema of its path: the type, the members of the data, and
+// their words. Those of messages are what the tests make up.
+func (r *rig) describedItems(req *http.Request) func(sse.Event) {
+	if r.server == nil {
+		return func(sse.Event) {} // a world of several parts that only borrows the client
+	}
+	d := parse[description](r.t, r.server.OpenAPI("test"))
+	op := d.find(r.t, req.Method, req.URL.EscapedPath())
+	if op == nil {
+		r.t.Errorf("%s is not described", req.URL.Path)
+		return func(sse.Event) {}
+	}
+	known := map[string]item{}
+	for _, raw := range op.Responses["200"].Content["text/event-stream"].ItemSchema.AnyOf {
+		i := parse[item](r.t, raw)
+		if name, shared := strings.CutPrefix(i.Ref, "#/components/schemas/"); shared {
+			i = parse[item](r.t, d.Components["schemas"][name])
+		}
+		known[i.Properties.Event.Const] = i
+	}
+	return func(e sse.Event) {
+		if !strings.HasPrefix(e.Type, "$") {
+			return
+		}
+		i, ok := known[e.Type]
+		data := parse[map[string]any](r.t, []byte(e.Data))
+		schema := i.Properties.Data.ContentSchema
+		for name, value := range data {
+			if p, there := schema.Properties[name]; !there {
+				ok = false
+			} else if word, text := value.(string); text && p.Enum != nil && !slices.Contains(p.Enum, word) {
+				ok = false
+			}
+		}
+		for _, name := range schema.Required {
+			if _, there := data[name]; !there {
+				ok = false
+			}
+		}
+		if !ok {
+			r.t.Errorf("%s: the description does not have %s %s", req.URL.Path, e.Type, e.Data)
+		}
 	}
 }
 
