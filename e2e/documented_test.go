@@ -114,7 +114,7 @@ func TestDocumentedProxies_AnEventSourceComesBackWhenAllReplicasAreAway(t *testi
 			front := stack.StartDocumented(t, name, g.Headgate, cert)
 			client := browserOf(t, cert)
 			openAt(t, client, front.URL+"/v1/prices/ACME").Close()
-			if _, err := stream.OpenWith(t.Context(), client, front.URL+"/nowhere"); !status(err, http.StatusNotFound) {
+			if _, err := stream.OpenWith(t.Context(), client, front.URL+"/nowhere"); !refusedWith(err, http.StatusNotFound) {
 				t.Errorf("an answer of headgate's own: %v", err)
 			}
 			g.Kill()
@@ -142,7 +142,7 @@ func TestDocumentedProxies_AnEventSourceComesBackWhenAllReplicasAreAway(t *testi
 	}
 }
 
-func status(err error, want int) bool {
+func refusedWith(err error, want int) bool {
 	var e *stream.StatusError
 	return errors.As(err, &e) && e.Status == want
 }

@@ -80,7 +80,7 @@ func (d describer) streamRefusals(rt *route, method string) []kind {
 		kinds = append(kinds, descriptors, upstream, sourceRefused)
 	}
 	if rt.identified {
-		kinds = append(kinds, keysAway)
+		kinds = append(kinds, rateUser, capUser, keysAway)
 	}
 	return kinds
 }
@@ -102,13 +102,13 @@ func (d describer) identityRefusals(rt *route) []kind {
 
 // publish is the operation POST of a route.
 func (d describer) publish(rt *route) object {
-	kinds := append([]kind{notFound, methodNotAllowed, crossOrigin, bodyTooLarge, bodyUnreadable, bodyTimeout, rateAddress, upstream, sourceRefused, internal},
+	kinds := append([]kind{notFound, methodNotAllowed, crossOrigin, bodyTooLarge, bodyUnreadable, bodyTimeout, rateAddress, rateRoute, upstream, sourceRefused, internal},
 		d.identityRefusals(rt)...)
 	if strings.Contains(rt.path, "{") {
 		kinds = append(kinds, parameterInvalid)
 	}
 	if rt.identified {
-		kinds = append(kinds, notPublishable, keysAway)
+		kinds = append(kinds, notPublishable, rateUser, keysAway)
 	}
 	if d.s.cfg.Dev {
 		kinds = append(kinds, hostNotAllowed)

@@ -73,21 +73,13 @@ func TestLoad_ReportsTenErrorsAtOnce(t *testing.T) {
 	}
 }
 
-func TestLoad_WhatLaterVersionsDoIsRefusedByName(t *testing.T) {
-	_, _, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "ROUTES_FILE=./testdata/later.yaml"}})
-	var list Errors
-	if !errors.As(err, &list) {
-		t.Fatal("no errors")
+// One route for each use that headgate was made for.
+func TestLoad_EveryUseIsGood(t *testing.T) {
+	c, _, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "AUTH_ISSUER=https://issuer.example", "AUTH_AUDIENCE=headgate",
+		"AUTH_JWKS_URL=https://issuer.example/jwks.json", "ROUTES_FILE=testdata/every_use.yaml"}})
+	if err != nil || len(c.Routes) != 9 {
+		t.Fatal(len(c.Routes), err)
 	}
-	for _, p := range list {
-		if !strings.Contains(p.Message, "is not supported yet by this version of headgate") {
-			t.Errorf("another error: %s", p)
-		}
-		if p.Line == 0 && p.Variable == "" {
-			t.Errorf("without a place: %s", p)
-		}
-	}
-	golden(t, "later.txt", err.Error())
 }
 
 func TestLoad_TheExampleIsGood(t *testing.T) {

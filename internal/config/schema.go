@@ -190,7 +190,7 @@ const (
 	durationForm = `^\s*\+?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)\s*$`
 	sizeForm     = `^\s*\+?[0-9.]+\s*([kKmMgG][iI]?)?[bB]?\s*$`
 	wholeForm    = `^[+-]?[0-9]+$`
-	decimalForm  = `^[+-]?[0-9.]`
+	decimalForm  = `^[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|0[xX][0-9a-fA-F_.]+[pP][+-]?[0-9]+)$`
 	boolForm     = `^(1|t|T|TRUE|true|True|0|f|F|FALSE|false|False)$`
 )
 
