@@ -365,6 +365,15 @@ func TestServe_WithoutNATSItLivesIsNotReadyAndBecomesSo(t *testing.T) {
 	if status, body := p.get(p.admin + "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "nats") {
 		t.Errorf("readyz: %d %s", status, body)
 	}
+	// Descriptions need no NATS, and are for operators: nothing of them is on the public side.
+	for path, word := range map[string]string{"/openapi.json": `"stream_events"`, "/schema/routes.json": `"heartbeat"`} {
+		if status, body := p.get(p.admin + path); status != http.StatusOK || !strings.Contains(body, word) {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+		if status, _ := p.get(p.public + path); status != http.StatusNotFound {
+			t.Errorf("%s is public: %d", path, status)
+		}
+	}
 	if err := nats.Restart(); err != nil {
 		t.Fatal(err)
 	}

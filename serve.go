@@ -76,7 +76,8 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 	if s.revoked != nil {
 		checks = append(checks, admin.RevocationsKnown(s.revocationsKnown))
 	}
-	s.admin = admin.New(admin.Options{Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log, Checks: append(checks, admin.NotDraining(s.gateway.Draining))})
+	s.admin = admin.New(admin.Options{Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log, Documents: s.documents(),
+		Checks: append(checks, admin.NotDraining(s.gateway.Draining))})
 	return s, nil
 }
 

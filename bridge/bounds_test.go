@@ -32,7 +32,7 @@ func bridgeOf(t *testing.T, url string, tail config.Bytes, of config.Source) *ru
 	cfg.NATS, cfg.JetStream.TailAge, cfg.JetStream.TailBytes = testNATS(url), 0, tail
 	cfg.Routes = []config.Route{{Name: "r", Sources: []config.Source{of}}}
 	r := &running{t: t, reg: prometheus.NewRegistry(), log: &lockedBuffer{}}
-	b, err := New(cfg, slog.New(slog.NewTextHandler(r.log, nil)), r.reg)
+	b, err := New(cfg, slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), r.reg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,9 @@ func (r *rig) do(req *http.Request) response {
 	if err != nil {
 		r.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
-	return response{resp, string(body)}
+	answer := response{resp, string(body)}
+	r.described(req, answer)
+	return answer
 }
 
 func (r *rig) get(path string, fields ...string) response {
@@ -94,6 +96,8 @@ type reader struct {
 	resp *http.Response
 	dec  *sse.Decoder
 	stop func()
+
+	described func(sse.Event) // holds an event against the description of the route
 }
 
 // open opens a stream and leaves it open until the test ends.
@@ -110,7 +114,7 @@ func (r *rig) openWith(client *http.Client, req *http.Request) *reader {
 		cancel()
 		r.t.Fatal(err)
 	}
-	rd := &reader{t: r.t, resp: resp, dec: sse.NewDecoder(resp.Body), stop: func() { cancel(); _ = resp.Body.Close() }}
+	rd := &reader{t: r.t, resp: resp, dec: sse.NewDecoder(resp.Body), stop: func() { cancel(); _ = resp.Body.Close() }, described: r.describedItems(req)}
 	r.t.Cleanup(func() { rd.stop(); client.CloseIdleConnections() })
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(resp.Body)
@@ -128,6 +132,7 @@ func (rd *reader) next() sse.Event {
 	if err != nil {
 		rd.t.Fatalf("next event: %v", err)
 	}
+	rd.described(e)
 	return e
 }
 

@@ -388,7 +388,9 @@ type noDelivery struct{ gateway.Delivery }
 
 // An id positions inside what the caller may read now, and opens nothing; neither does the end of a stream say anything to strangers.
 func TestIdentity_ComesBeforePositions(t *testing.T) {
-	r := start(t, withIdentity(t, auth.Grants{}))
+	ends := prices()
+	ends.AuthRequired, ends.End = true, config.End{Field: "state", In: []string{`"over"`}}
+	r := start(t, withIdentity(t, auth.Grants{}, ends))
 	const id = "1~aaaaaa.5"
 	r.open("/v1/prices/A", append(bearer(token("ann", may("sub", "prices.A"))), "Last-Event-ID", id)...).want("$ready")
 	r.get("/v1/prices/A", append(bearer(token("ann", may("sub", "prices.B"))), "Last-Event-ID", id)...).problem(t, http.StatusForbidden, "not-readable")

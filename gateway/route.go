@@ -241,6 +241,11 @@ func routeFormat(cr config.Route) flow.Format {
 	f := flow.Format{Data: cr.Data, Envelope: cr.Envelope, Event: cr.Event, Token: -1,
 		Headers: strings.Join(cr.Headers, ","), MaxBytes: int(cr.MaxEventBytes), IDs: cr.Resume.Enabled,
 		EndField: cr.End.Field, EndIn: strings.Join(cr.End.In, "\n")}
+	if cr.Envelope == "cloudevents" {
+		if f.Source = cr.EventSource; f.Source == "" {
+			f.Source = "urn:headgate:route:" + cr.Name
+		}
+	}
 	if number, ok := strings.CutPrefix(cr.Event, "{subject["); ok {
 		if n, err := strconv.Atoi(strings.TrimSuffix(number, "]}")); err == nil {
 			f.Event, f.Token = "", n

@@ -33,6 +33,14 @@ type Options struct {
 	Checks   []Check             // what /readyz asks, in this order
 	Pprof    bool                // serve /debug/pprof
 	Log      *slog.Logger
+
+	Documents []Document // descriptions for people and their tools
+}
+
+// Document is a JSON text under a path of its own.
+type Document struct {
+	Path string
+	Text func() []byte // asked for at every request
 }
 
 // Server answers the admin requests.
@@ -50,6 +58,9 @@ func New(o Options) *Server {
 		MaxRequestsInFlight: scrapesAtOnce,
 		ErrorLog:            slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}))
+	for _, d := range o.Documents {
+		mux.HandleFunc("GET "+d.Path, d.serve)
+	}
 	if o.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -101,4 +112,10 @@ func live(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store") // RFC 9111 section 5.2.2.5
 	_, _ = w.Write([]byte("ok\n"))
+}
+
+func (d Document) serve(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json") // RFC 8259, section 11
+	w.Header().Set("Cache-Control", "no-cache")        // RFC 9111, section 5.2.2.4: it changes with the version and the routes
+	_, _ = w.Write(d.Text())
 }

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -209,5 +210,19 @@ func TestRunReportsALostListener(t *testing.T) {
 	s := admin.New(admin.Options{Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	if err := s.Run(t.Context(), ln); err == nil || !strings.Contains(err.Error(), "admin listener") {
 		t.Fatalf("Run: %v", err)
+	}
+}
+
+func TestDocumentsAreAskedForAtEveryRequest(t *testing.T) {
+	n := 0
+	h := handler(admin.Options{Documents: []admin.Document{{Path: "/schema/x.json", Text: func() []byte { n++; return fmt.Appendf(nil, "[%d]", n) }}}})
+	for _, want := range []string{"[1]", "[2]"} {
+		rec := get(t, h, "/schema/x.json")
+		if rec.Code != http.StatusOK || rec.Body.String() != want || rec.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%d %v %s", rec.Code, rec.Header(), rec.Body)
+		}
+	}
+	if rec := get(t, h, "/schema/y.json"); rec.Code != http.StatusNotFound {
+		t.Error(rec.Code)
 	}
 }

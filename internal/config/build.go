@@ -61,7 +61,7 @@ func (b *builder) route(y *val[routeYAML]) builtRoute {
 	b.require(&route, &y.v)
 	route.Name, route.Path = y.v.Name.v, y.v.Path.v
 	route.UnsafeFirstToken = y.v.UnsafeFirstToken.v
-	route.Event = y.v.Event.Type.v
+	route.Event, route.EventSource = y.v.Event.Type.v, y.v.Event.Source.v
 	route.Line = y.at.line
 	built := builtRoute{name: y.v.Name.at, path: y.v.Path.at}
 	if y.v.Path.said() {

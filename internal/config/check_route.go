@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment
 	templates := b.checkSources(route, y1, segments, used)
 	b.checkPublish(route, y1, segments, used)
 	b.checkParams(route, y1, segments)
-	b.checkEvent(y1, templates)
+	b.checkEvent(route, y1, templates)
 	b.checkAuth(route, y1)
 	b.checkRequire(route, y1, segments, used)
 	b.checkShared(route, &y1.sharedYAML)
@@ -196,10 +197,21 @@ func (b *builder) checkIssued(route *Route, y *routeYAML, used map[string]bool) 
 	}
 }
 
+// uriReference is what the source of a CloudEvent is (RFC 3986, section 4.1): not empty.
+func uriReference(s string) bool {
+	_, err := url.Parse(s)
+	return s != "" && err == nil && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"<>\\^`+"`{|}", r) })
+}
+
 var subjectToken = regexp.MustCompile(`^\{subject\[([0-9]{1,3})\]\}$`)
 
 // checkEvent checks a fixed type, or that every source's subjects have the token that names it.
-func (b *builder) checkEvent(y *routeYAML, patterns []string) {
+func (b *builder) checkEvent(route *Route, y *routeYAML, patterns []string) {
+	if s := y.Event.Source; s.said() && !uriReference(s.v) {
+		b.d.fail(s.at, Problem{Message: "event.source: " + quoteShort(s.v) + " is not a URI", Example: "https://shop.example/orders"})
+	} else if s.said() && route.Envelope != "cloudevents" {
+		b.d.fail(s.at, Problem{Message: "event.source: only a CloudEvent has one", Hint: "add envelope: cloudevents"})
+	}
 	e := y.Event.Type
 	if !e.said() {
 		return

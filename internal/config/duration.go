@@ -17,7 +17,7 @@ func ParseDuration(text string) (Duration, error) {
 		}
 		return 0, errors.New("not a duration")
 	}
-	if d < 0 {
+	if d < 0 || strings.HasPrefix(text, "-") {
 		return 0, errors.New("less than nothing")
 	}
 	return d, nil

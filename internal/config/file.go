@@ -18,8 +18,8 @@ type routesFile struct {
 type sharedYAML struct {
 	Auth          authYAML      `yaml:"auth" doc:"who may use the route"`
 	Data          val[string]   `yaml:"data" doc:"what a message's payload is: text, JSON that is checked, or bytes sent as base64" oneof:"text,json,base64" def:"text"`
-	Envelope      val[string]   `yaml:"envelope" doc:"headgate = data is a JSON object of subject or key, time, id, headers and data" oneof:"none,headgate" later:"cloudevents" def:"none; headgate where all sources are kv"`
-	Headers       []val[string] `yaml:"headers" doc:"message headers that the envelope may show" example:"[Content-Type]"`
+	Envelope      val[string]   `yaml:"envelope" doc:"headgate = data is a JSON object of subject or key, time, id, headers and data; cloudevents = data is a CloudEvent (cloudevents.io, 1.0, JSON)" oneof:"none,headgate,cloudevents" def:"none; headgate where all sources are kv"`
+	Headers       []val[string] `yaml:"headers" doc:"message headers that the envelope may show; cloudevents has them as attributes, without all but letters and digits" example:"[Content-Type]"`
 	Heartbeat     val[Duration] `yaml:"heartbeat" doc:"longest silence on a stream" def:"SSE_HEARTBEAT" min:"1000000000" example:"15s"`
 	SlowConsumer  val[string]   `yaml:"slow_consumer" doc:"what happens to a client that falls too far behind" oneof:"disconnect,drop_oldest" def:"SSE_SLOW_CONSUMER"`
 	OnOverload    val[string]   `yaml:"on_overload" doc:"how clients are turned away: with a status, with a 200 that makes EventSource retry, or auto = retry for those that accept text/event-stream" oneof:"auto,status,retry" def:"auto"`
@@ -111,7 +111,8 @@ type paramYAML struct {
 }
 
 type eventYAML struct {
-	Type val[string] `yaml:"type" doc:"a fixed type, or {subject[n]} = token n of the message's subject, or key, from 0" example:"price"`
+	Type   val[string] `yaml:"type" doc:"a fixed type, or {subject[n]} = token n of the message's subject, or key, from 0" example:"price"`
+	Source val[string] `yaml:"source" doc:"with envelope: cloudevents, the source attribute of the events that headgate makes" def:"urn:headgate:route:<name>" example:"https://shop.example/orders"`
 }
 
 type limitsYAML struct {

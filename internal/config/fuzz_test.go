@@ -10,7 +10,7 @@ import (
 
 // FuzzRoutes: whatever stands in a routes file, Load comes back, and every error has a place in it.
 func FuzzRoutes(f *testing.F) {
-	for _, name := range []string{"testdata/example.yaml", "testdata/later.yaml", "testdata/broken.yaml", "dev_routes.yaml"} {
+	for _, name := range []string{"testdata/example.yaml", "testdata/every_use.yaml", "testdata/broken.yaml", "dev_routes.yaml"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			f.Fatal(err)

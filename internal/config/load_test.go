@@ -73,21 +73,13 @@ func TestLoad_ReportsTenErrorsAtOnce(t *testing.T) {
 	}
 }
 
-func TestLoad_WhatLaterVersionsDoIsRefusedByName(t *testing.T) {
-	_, _, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "ROUTES_FILE=./testdata/later.yaml"}})
-	var list Errors
-	if !errors.As(err, &list) {
-		t.Fatal("no errors")
+// One route for each use that headgate was made for.
+func TestLoad_EveryUseIsGood(t *testing.T) {
+	c, _, err := Load(Options{Environ: []string{"AUTH_MODE=jwt", "AUTH_ISSUER=https://issuer.example", "AUTH_AUDIENCE=headgate",
+		"AUTH_JWKS_URL=https://issuer.example/jwks.json", "ROUTES_FILE=testdata/every_use.yaml"}})
+	if err != nil || len(c.Routes) != 9 {
+		t.Fatal(len(c.Routes), err)
 	}
-	for _, p := range list {
-		if !strings.Contains(p.Message, "is not supported yet by this version of headgate") {
-			t.Errorf("another error: %s", p)
-		}
-		if p.Line == 0 && p.Variable == "" {
-			t.Errorf("without a place: %s", p)
-		}
-	}
-	golden(t, "later.txt", err.Error())
 }
 
 func TestLoad_TheExampleIsGood(t *testing.T) {
@@ -95,7 +87,7 @@ func TestLoad_TheExampleIsGood(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
-	if len(c.Routes) != 9 {
+	if len(c.Routes) != 10 {
 		t.Fatalf("%d routes", len(c.Routes))
 	}
 	dashboard := c.Routes[2]
@@ -120,12 +112,15 @@ func TestLoad_TheExampleIsGood(t *testing.T) {
 	if job := c.Routes[6]; job.Snapshot.Mode != "last" || job.End.Field != "status" || strings.Join(job.End.In, " ") != `"done" "failed"` {
 		t.Errorf("%+v", job)
 	}
+	if s := c.Routes[8]; s.Envelope != "cloudevents" || s.Event != "com.example.shipment" || s.EventSource != "https://shop.example/shipments" {
+		t.Errorf("%+v", s)
+	}
 	overview := c.Routes[7]
 	if len(overview.Sources) != 4 || overview.Sources[2].Subject != ">" || overview.Sources[1].Allow[0] != "jobs.*.progress" ||
 		overview.Resume != (Resume{Enabled: true, MaxEvents: 64, MaxAge: time.Minute, Replay: Replay{10_000, 16 << 20, 0}, OnGap: "event"}) {
 		t.Errorf("%+v", overview)
 	}
-	if p := c.Routes[8].Publish; p == nil || p.MaxBytes != 16<<10 || p.Headers[0] != "Content-Type" {
+	if p := c.Routes[9].Publish; p == nil || p.MaxBytes != 16<<10 || p.Headers[0] != "Content-Type" {
 		t.Errorf("%+v", p)
 	}
 }

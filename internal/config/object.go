@@ -169,7 +169,7 @@ func (d *decoder) checkMember(m member, v reflect.Value, path string) {
 		message, ok := checkOneOf(text, m.oneOf, m.laterValues)
 		if !ok && slices.Contains(m.laterValues, text) {
 			d.fail(at, Problem{Message: notYet(m.name + ": " + text)})
-		} else if !ok && text != "" {
+		} else if !ok {
 			d.fail(at, Problem{Message: shown(path) + ": " + quoteShort(text) + ": " + message, Expected: orList(m.oneOf),
 				Hint: nearestHint(text, append(slices.Clone(m.oneOf), m.laterValues...))})
 		}

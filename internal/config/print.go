@@ -100,8 +100,8 @@ func printRoute(b *strings.Builder, r *Route, byDefault bool) {
 		}
 		line("params", flow(params...))
 	}
-	if r.Event != "" {
-		line("event", flow("type", yamlText(r.Event)))
+	if r.Event != "" || r.EventSource != "" {
+		line("event", flow("type", optional(r.Event), "source", optional(r.EventSource)))
 	}
 	line("data", r.Data)
 	line("envelope", r.Envelope)

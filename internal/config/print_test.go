@@ -77,7 +77,7 @@ func genRoutes(t *rapid.T) string {
 			"limits: " + rapid.SampledFrom([]string{"{connections: 4}", "{events_per_second: 2.5, bytes_per_second: 3KB}"}).Draw(t, "limits"),
 			"resume: " + rapid.SampledFrom(resume).Draw(t, "resume"),
 			`cors: {origins: ` + rapid.SampledFrom([]string{"[]", `["*"]`, `["https://a.example", "http://b:1"]`}).Draw(t, "origins") + `}`,
-			`envelope: headgate`, "unsafe_first_token: true",
+			"envelope: " + rapid.SampledFrom([]string{"headgate", "cloudevents"}).Draw(t, "envelope"), "unsafe_first_token: true",
 		} {
 			if rapid.Bool().Draw(t, field) {
 				b.WriteString("    " + field + "\n")

@@ -14,8 +14,9 @@ type Route struct {
 	AuthRequire      []Require         // auth.require, by claim; only where identity is required
 	Params           map[string]string // path parameter -> regular expression for the whole value, not anchored, as the operator wrote it
 	Event            string            // fixed event type, "{subject[n]}", or ""
+	EventSource      string            // the source attribute of CloudEvents; "" = one made of the route's name
 	Data             string            // text, json, base64
-	Envelope         string            // none, headgate
+	Envelope         string            // none, headgate, cloudevents
 	Headers          []string          // message headers an envelope may show
 	Heartbeat        Duration
 	SlowConsumer     string // disconnect, drop_oldest

@@ -30,7 +30,7 @@ func ParseBytes(text string) (Bytes, error) {
 		}
 	}
 	if n, err := strconv.ParseInt(number, 10, 64); err == nil && factor == 1 {
-		if n < 0 {
+		if n < 0 || number[0] == '-' {
 			return 0, errors.New("less than nothing")
 		}
 		return Bytes(n), nil

@@ -156,7 +156,8 @@ const (
 // Format says how a message becomes a frame. It comes from the route, never from the request, so equal formats share frames.
 type Format struct {
 	Data     string // text, json, base64
-	Envelope string // none, headgate
+	Envelope string // none, headgate, cloudevents
+	Source   string // cloudevents: the source of what headgate makes an event of
 	Event    string // fixed event type, or ""
 	Token    int    // subject token that gives the event type, counted from 0; -1 for none
 	Headers  string // comma list, in order, of the message headers an envelope may show

@@ -44,6 +44,7 @@ type Core struct {
 
 	topics   atomic.Int64 // on all connections
 	badTypes prometheus.Counter
+	losses   losses // of other sources
 
 	mu      sync.Mutex
 	formats map[flow.Format]*encode.Format // of the routes, so their number is bounded
@@ -52,6 +53,7 @@ type Core struct {
 // New does no I/O; Run connects.
 func New(cfg Config) *Core {
 	c := &Core{limit: int64(cfg.Topics), seed: maphash.MakeSeed(), gaps: cfg.Gaps, formats: map[flow.Format]*encode.Format{}}
+	c.losses.log = cfg.Log
 	incarnation := rand.Text()
 	for i := range min(max(cfg.NATS.DataConnections, 1), cursor.MaxEntries) {
 		c.conns = append(c.conns, newDataConn(c, cfg, i, cursor.MakeTag(incarnation, strconv.Itoa(i))))
@@ -77,12 +79,8 @@ func (c *Core) Run(ctx context.Context) error {
 // Format is a format made ready for use; equal ones are shared.
 func (c *Core) Format(f flow.Format) *encode.Format { return c.format(f) }
 
-// Encoded counts what was wrong with a message that was encoded for another source than these.
-func (c *Core) Encoded(_ *encode.Item, r *encode.Result) {
-	if r.BadType {
-		c.badTypes.Inc()
-	}
-}
+// Encoded notes what was wrong with a message that was encoded for another source than these.
+func (c *Core) Encoded(it *encode.Item, r *encode.Result) { c.encoded(it, r, &c.losses) }
 
 // States are the states of the data connections.
 func (c *Core) States() []conn.State {

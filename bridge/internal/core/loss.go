@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -199,18 +200,27 @@ func (d *dataConn) interestBack(t *topic, sub *nats.Subscription) {
 // frame is an item's in a format. What went wrong when it was made is noted then.
 func (d *dataConn) frame(it *encode.Item, f *encode.Format) *encode.Result {
 	r, fresh := it.Frame(f, d.idPrefix)
-	if !fresh {
-		return r
-	}
-	switch {
-	case r.Refused && r.Reason == gap.Invalid:
-		d.losses.note(lossInvalid, 1, it.Subject)
-	case r.Refused:
-		d.losses.note(lossTooLarge, 1, it.Subject)
-	case r.BadType:
-		d.core.badTypes.Inc()
+	if fresh {
+		d.core.encoded(it, r, &d.losses)
 	}
 	return r
+}
+
+// encoded hears of every frame that was made: it notes what was wrong with the message, and the trace that it belongs to.
+func (c *Core) encoded(it *encode.Item, r *encode.Result, l *losses) {
+	switch {
+	case r.Refused && r.Reason == gap.Invalid:
+		l.refused(lossInvalid, it)
+	case r.Refused:
+		l.refused(lossTooLarge, it)
+	case r.BadType:
+		c.badTypes.Inc()
+	}
+	if log := l.log; !r.Refused && len(it.Header) > 0 && log.Enabled(context.Background(), slog.LevelDebug) {
+		if trace := encode.Traceparent(it.Header); trace != "" {
+			log.Debug("message relayed", "subject", it.Subject, "traceparent", trace)
+		}
+	}
 }
 
 type loss uint8
@@ -230,7 +240,7 @@ var lossText = [lossKinds]string{
 	lossRefused: "NATS refuses a subscription that it accepted before: told with $gap; trying again",
 	lossRoom: "NATS refuses subscriptions because this connection has too many: told with $gap; asking again for as many as it takes; " +
 		"raise max_subscriptions of the server, or the limit of the account or user, or use more NATS_DATA_CONNECTIONS",
-	lossInvalid:  "messages whose payload is not JSON were replaced by $gap, because their route says data: json",
+	lossInvalid:  "messages were replaced by $gap because they are not what their route promises: not JSON with data: json, or a CloudEvent that is none",
 	lossTooLarge: "messages above the route's max_event_bytes were replaced by $gap",
 }
 
@@ -245,15 +255,24 @@ type losses struct {
 		last    time.Time
 		n       int
 		subject string
+		trace   string
 	}
 }
 
-func (l *losses) note(k loss, n int, subject string) {
+// note counts a loss; subject is an example.
+func (l *losses) note(k loss, n int, subject string) { l.add(k, n, subject, "") }
+
+// refused notes a message that nobody gets, with the trace that it belongs to.
+func (l *losses) refused(k loss, it *encode.Item) {
+	l.add(k, 1, it.Subject, encode.Traceparent(it.Header))
+}
+
+func (l *losses) add(k loss, n int, subject, trace string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := &l.kinds[k]
 	s.n += n
-	s.subject = subject
+	s.subject, s.trace = subject, trace
 	l.say(k, time.Now())
 }
 
@@ -272,6 +291,10 @@ func (l *losses) say(k loss, now time.Time) {
 	if s.n == 0 || now.Sub(s.last) < lossesEvery {
 		return
 	}
-	l.log.Warn(lossText[k], "count", s.n, "subject", s.subject)
+	about := []any{"count", s.n, "subject", s.subject}
+	if s.trace != "" {
+		about = append(about, "traceparent", s.trace)
+	}
+	l.log.Warn(lossText[k], about...)
 	s.n, s.last = 0, now
 }

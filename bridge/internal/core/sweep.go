@@ -11,6 +11,7 @@ const (
 // costs less than a timer per topic.
 func (d *dataConn) sweep(now time.Time) {
 	d.losses.flush(now)
+	d.core.losses.flush(now)
 	d.mu.Lock()
 	for e := d.idle.Front(); e != nil; e = d.idle.Front() {
 		i := e.Value.(idleSince)

@@ -44,7 +44,8 @@ type Result struct {
 type Format struct {
 	flow.Format
 	headers []string
-	end     *end // nil: no message is the last
+	event   *cloudEvent // nil: another envelope
+	end     *end        // nil: no message is the last
 }
 
 // Compile prepares a format.
@@ -55,11 +56,12 @@ func Compile(f flow.Format) *Format {
 			c.headers = append(c.headers, name)
 		}
 	}
+	c.event = compileCloudEvent(f, c.headers)
 	return c
 }
 
-// WantsID says whether the format's frames show the message's own position.
-func (f *Format) WantsID() bool { return f.IDs && f.Envelope == "headgate" }
+// WantsID says whether the format's frames show the message's own position. A CloudEvent is nothing without an id.
+func (f *Format) WantsID() bool { return f.event != nil || f.IDs && f.Envelope == "headgate" }
 
 // Encode makes the frame of a message.
 func (f *Format) Encode(m *Message) Result {
@@ -81,6 +83,11 @@ func (f *Format) encode(m *Message) Result {
 	switch {
 	case f.Envelope == "headgate":
 		data = f.envelope(m)
+	case f.event != nil:
+		var is bool
+		if data, is = f.event.encode(m, f.Data, eventType); !is {
+			return Result{Refused: true, Reason: gap.Invalid}
+		}
 	case m.Gone && f.Data == "json":
 		data = []byte("null") // still what the route promises
 	case m.Gone:

@@ -51,7 +51,7 @@ func (f *Format) appendHeaders(b []byte, h map[string][]string) []byte {
 	}
 	open := false
 	for _, name := range f.headers {
-		values := h[name]
+		values := header(h, name)
 		if len(values) == 0 {
 			continue
 		}
