@@ -1,0 +1,350 @@
+package deploy_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+)
+
+// routesOfEveryKind make every metric appear: core subjects, a stream, a bucket, tokens.
+const routesOfEveryKind = `
+version: 1
+routes:
+  - {name: prices, path: "/v1/prices/{symbol}", source: {type: core, subject: "prices.{symbol}"}, auth: {required: false}}
+  - {name: orders, path: /v1/orders, source: {type: stream, stream: ORDERS, subject: "orders.>"}, auth: {required: false}}
+  - {name: flags, path: /v1/flags, source: {type: kv, bucket: FLAGS}, auth: {required: false}}
+`
+
+// start runs a program until the test ends.
+func start(t *testing.T, path string, env []string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(path, args...)
+	cmd.Env = env
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			t.Logf("%s, the end of its log:\n%s", filepath.Base(path), text[max(0, len(text)-2000):])
+		}
+		_ = log.Close()
+	})
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func get(ctx context.Context, url string) (int, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text), err
+}
+
+// exposition is /metrics of a headgate that has served one client.
+func exposition(t *testing.T) string {
+	t.Helper()
+	natsAddr, public, admin := freeAddr(t), freeAddr(t), freeAddr(t)
+	dir := t.TempDir()
+	_, natsPort, _ := net.SplitHostPort(natsAddr)
+	start(t, built(t, bin.nats), nil, "-a", "127.0.0.1", "-p", natsPort, "-js", "-sd", filepath.Join(dir, "js"))
+	for file, text := range map[string][]byte{"routes.yaml": []byte(routesOfEveryKind), "keys.pem": pair().public} {
+		if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, built(t, bin.headgate), []string{"HTTP_ADDR=" + public, "ADMIN_ADDR=" + admin, "NATS_URL=nats://" + natsAddr, "AUTH_MODE=jwt",
+		"AUTH_ISSUER=https://issuer.example", "AUTH_AUDIENCE=headgate", "AUTH_KEY_FILE=" + filepath.Join(dir, "keys.pem"),
+		"ROUTES_FILE=" + filepath.Join(dir, "routes.yaml"), "JETSTREAM_PREFILL_TIMEOUT=1s", "GOMEMLIMIT=536870912"})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		if status, _, err := get(ctx, "http://"+admin+"/readyz"); err == nil && status == http.StatusOK {
+			break
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("headgate does not become ready")
+		}
+	}
+	stream, err := http.Get("http://" + public + "/v1/prices/ACME")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	if _, err := io.ReadFull(stream.Body, make([]byte, 64)); err != nil {
+		t.Fatal(err)
+	}
+	_, text, err := get(ctx, "http://"+admin+"/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// family is a metric with the labels that its series have.
+type family map[string]bool
+
+var seriesLine = regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? `)
+
+func families(text string) map[string]family {
+	out := map[string]family{}
+	for line := range strings.Lines(text) {
+		m := seriesLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		if out[m[1]] == nil {
+			out[m[1]] = family{}
+		}
+		for _, label := range regexp.MustCompile(`([a-z_]+)="`).FindAllStringSubmatch(m[2], -1) {
+			out[m[1]][label[1]] = true
+		}
+	}
+	return out
+}
+
+// byScraping are the labels that Prometheus adds, not headgate.
+var byScraping = []string{"namespace", "pod", "instance", "job", "cluster"}
+
+var (
+	metricName = regexp.MustCompile(`\b(?:headgate|process|go)_[a-z0-9_]+\b`)
+	grouping   = regexp.MustCompile(`\b(?:by|on) \(([^)]*)\)`)
+	selector   = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)\s*"`)
+)
+
+// checkQuery wants every metric and every label of a query to exist.
+func checkQuery(t *testing.T, where, query string, have map[string]family) {
+	t.Helper()
+	for _, fault := range faults(query, have) {
+		t.Errorf("%s: %s", where, fault)
+	}
+}
+
+// faults are the metrics and labels of a query that do not exist.
+func faults(query string, have map[string]family) []string {
+	var labels, found []string
+	names := metricName.FindAllString(query, -1)
+	if len(names) == 0 {
+		found = append(found, "no metric in "+query)
+	}
+	for _, name := range names {
+		f, ok := have[name]
+		if !ok {
+			found = append(found, "headgate has no metric "+name)
+		}
+		for label := range f {
+			labels = append(labels, label)
+		}
+	}
+	var used []string
+	for _, g := range grouping.FindAllStringSubmatch(query, -1) {
+		used = append(used, strings.Split(g[1], ",")...)
+	}
+	for _, s := range selector.FindAllStringSubmatch(query, -1) {
+		used = append(used, s[1])
+	}
+	for _, label := range used {
+		label = strings.TrimSpace(label)
+		if !slices.Contains(labels, label) && !slices.Contains(byScraping, label) {
+			found = append(found, fmt.Sprintf("none of %v has the label %s", names, label))
+		}
+	}
+	return found
+}
+
+type rule struct {
+	Alert, Expr         string
+	Labels, Annotations map[string]string
+}
+
+func alerts(t *testing.T) []rule {
+	t.Helper()
+	var file struct{ Groups []struct{ Rules []rule } }
+	if err := yaml.Unmarshal([]byte(read(t, chart+"/rules/alerts.yaml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	var all []rule
+	for _, g := range file.Groups {
+		all = append(all, g.Rules...)
+	}
+	if len(all) < 15 {
+		t.Fatalf("%d alerts", len(all))
+	}
+	return all
+}
+
+func TestMetrics_AlertsAndDashboardAskForWhatARunningHeadgateShows(t *testing.T) {
+	text := exposition(t)
+	have := families(text)
+	for _, a := range alerts(t) {
+		checkQuery(t, a.Alert, a.Expr, have)
+	}
+	for _, wrong := range []string{"sum(headgate_streams_open)", "sum by (path) (headgate_streams)", `headgate_requests_total{reason="x"}`, "1"} {
+		if len(faults(wrong, have)) != 1 {
+			t.Errorf("what is wrong with %s is not found: %v", wrong, faults(wrong, have))
+		}
+	}
+	queries := 0
+	var board any
+	if err := json.Unmarshal([]byte(read(t, chart+"/dashboards/headgate.json")), &board); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(v any, title string)
+	walk = func(v any, title string) {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				walk(e, title)
+			}
+		case object:
+			if s, ok := v["title"].(string); ok {
+				title = s
+			}
+			if expr, ok := v["expr"].(string); ok {
+				queries++
+				checkQuery(t, "dashboard, "+title, expr, have)
+			}
+			for _, e := range v {
+				walk(e, title)
+			}
+		}
+	}
+	walk(board, "")
+	if queries < 30 {
+		t.Errorf("only %d queries in the dashboard", queries)
+	}
+	t.Run("promtool reads them", func(t *testing.T) {
+		// Every query of the dashboard as a recording rule, so that Prometheus' own parser reads it.
+		var rules strings.Builder
+		rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
+		n := 0
+		for _, expr := range regexp.MustCompile(`"expr": ("(?:[^"\\]|\\.)*")`).FindAllStringSubmatch(read(t, chart+"/dashboards/headgate.json"), -1) {
+			var q string
+			if err := json.Unmarshal([]byte(expr[1]), &q); err != nil {
+				t.Fatal(err)
+			}
+			q = strings.ReplaceAll(q, "$__rate_interval", "5m")
+			fmt.Fprintf(&rules, "  - record: dashboard:q%d\n    expr: %q\n", n, q)
+			n++
+		}
+		file := filepath.Join(t.TempDir(), "rules.yaml")
+		if err := os.WriteFile(file, []byte(rules.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out := promtool(t, "check", "rules", file); !strings.Contains(out, fmt.Sprintf("%d rules found", n)) || n != queries {
+			t.Errorf("%d queries: %s", queries, out)
+		}
+		promtoolMetrics(t, text)
+	})
+}
+
+// promtoolMetrics lets promtool judge names and help texts of what is exposed.
+func promtoolMetrics(t *testing.T, text string) {
+	t.Helper()
+	var ours strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "headgate_") {
+			ours.WriteString(line)
+		}
+	}
+	run(t, []byte(ours.String()), "promtool", "check", "metrics")
+}
+
+func TestAlerts_EachHasUnitTestsForFiringAndForSilence(t *testing.T) {
+	var tests struct {
+		Tests []struct {
+			AlertRuleTest []struct {
+				Alertname string
+				ExpAlerts []any `json:"exp_alerts"`
+			} `json:"alert_rule_test"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "rules/alerts_test.yaml")), &tests); err != nil {
+		t.Fatal(err)
+	}
+	fires, silent := map[string]bool{}, map[string]bool{}
+	for _, test := range tests.Tests {
+		for _, a := range test.AlertRuleTest {
+			fires[a.Alertname] = fires[a.Alertname] || len(a.ExpAlerts) > 0
+			silent[a.Alertname] = silent[a.Alertname] || len(a.ExpAlerts) == 0
+		}
+	}
+	for _, a := range alerts(t) {
+		if !fires[a.Alert] || !silent[a.Alert] {
+			t.Errorf("%s: fires in a test: %v, is silent in one: %v", a.Alert, fires[a.Alert], silent[a.Alert])
+		}
+	}
+	promtool(t, "check", "rules", chart+"/rules/alerts.yaml")
+	if out := promtool(t, "test", "rules", "rules/alerts_test.yaml"); !strings.Contains(out, "SUCCESS") {
+		t.Error(out)
+	}
+}
+
+// What the chart puts into a PrometheusRule is the same file, without what was left out and with links to the runbook.
+func TestAlerts_TheChartShipsThem(t *testing.T) {
+	r := find(t, render(t, "-f", chart+"/ci/gateway-values.yaml"), "PrometheusRule", "")
+	var names []string
+	for _, rule := range dig(r, "spec", "groups", 0, "rules").([]any) {
+		name := dig(rule, "alert").(string)
+		names = append(names, name)
+		if link := dig(rule, "annotations", "runbook_url"); link != "https://docs.example/operations.md#"+strings.ToLower(name) {
+			t.Errorf("%s: runbook_url %v", name, link)
+		}
+	}
+	if len(names) != len(alerts(t))-1 || slices.Contains(names, "HeadgateUnevenStreams") {
+		t.Errorf("%v", names)
+	}
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	text, err := yaml.Marshal(r["spec"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "check", "rules", file)
+}
+
+func TestDashboard_TheChartShipsItAsItIs(t *testing.T) {
+	c := find(t, render(t, "-f", chart+"/ci/gateway-values.yaml"), "ConfigMap", "-dashboard")
+	if got := dig(c, "data", "headgate.json").(string); strings.TrimSpace(got) != strings.TrimSpace(read(t, chart+"/dashboards/headgate.json")) {
+		t.Error("the ConfigMap has another dashboard")
+	}
+}
