@@ -29,7 +29,7 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	cd e2e && go test -count=1 -timeout 15m ./...
 	@if [ -s $(HEADGATE_SKIPPED) ]; then \
 	  printf '\n%s checks did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \
-	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3\n'; rm -f $(HEADGATE_SKIPPED); \
+	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs\n'; rm -f $(HEADGATE_SKIPPED); \
 	else echo 'Everything was tested.'; fi
 
 unit: ## the tests that need nothing but Go

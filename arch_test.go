@@ -120,6 +120,7 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 		"internal/delivery": with("internal/flow"),
 		"internal/gap":      {"internal/sse"}, // the words of $gap: a leaf for whoever announces a loss
 		"bridge":            with("internal/flow", "internal/config", "internal/gap"),
+		"control":           {"gateway", "auth", "internal/flow", "internal/subject"}, // above gateway: what its streams are like, and how they are ended
 		"gateway":           with("internal/flow", "internal/config", "internal/delivery", "auth", "ratelimit", "internal/gap"),
 	}
 	const why = "gateway, bridge and delivery know each other only through internal/flow, and leaves know nobody, so that each can be " +

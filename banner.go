@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"headgate/internal/config"
@@ -13,6 +14,7 @@ import (
 // banner tells where everything is, with lines to paste.
 type banner struct {
 	w        io.Writer
+	name     string // of the program, in a shell
 	cfg      config.Config
 	natsURL  string
 	embedded bool
@@ -34,6 +36,7 @@ func (b banner) print() {
 		line("Console", base+fullPath(b.cfg.HTTP.BasePath, "/console/"))
 	}
 	b.commands(base, line)
+	b.tokens(base, line)
 	line("Admin", "http://"+b.l.admin.Addr().String()+"/readyz, /livez and /metrics")
 	where := "yours"
 	if b.embedded {
@@ -81,6 +84,46 @@ func (b banner) commands(base string, line func(label, text string)) {
 		url := base + b.target(*kept)
 		line("Resume", fmt.Sprintf(`id=$(curl -sNm2 '%s' | sed -n 's/^id: //p' | tail -n1); sleep 3; curl -N -H "Last-Event-ID: $id" '%s'`, url, url))
 	}
+}
+
+// tokens are lines for callers with tokens of this machine's key, where they are accepted: a private stream, and a token for the console.
+func (b banner) tokens(base string, line func(label, text string)) {
+	private := firstRoute(b.cfg.Routes, func(r config.Route) bool { return r.AuthRequired && len(r.Sources) > 0 })
+	command := tokenCommand(b.cfg, b.name)
+	if private == nil || command == "" {
+		return
+	}
+	command += tokenFlags(*private)
+	line("Private", fmt.Sprintf(`curl -N -H "Authorization: Bearer $(%s)" '%s'`, command, base+b.target(*private)))
+	if b.cfg.Console {
+		line("", command+" -for 2m   makes one to paste into the console")
+	}
+}
+
+// tokenCommand is what makes a token that this process accepts, or "" where none of this machine's are.
+func tokenCommand(cfg config.Config, name string) string {
+	if !slices.ContainsFunc(cfg.Auth.Issuers, func(i config.Issuer) bool { return i.Issuer == config.DevIssuer }) {
+		return ""
+	}
+	return name + " token -sub alice"
+}
+
+// tokenFlags are what a token needs for the route, beside a subject.
+func tokenFlags(r config.Route) string {
+	var flags strings.Builder
+	for _, rule := range r.AuthRequire {
+		value := rule.Equals + rule.Contains
+		if len(rule.In) > 0 {
+			value = rule.In[0]
+		}
+		fmt.Fprintf(&flags, " -claim '%s=%s'", rule.Claim, fill(value, r))
+	}
+	for _, s := range r.Sources {
+		if len(s.Allow) > 0 {
+			fmt.Fprintf(&flags, ` -permissions '{"sub":{"allow":["%s"]}}'`, s.Allow[0])
+		}
+	}
+	return flags.String()
 }
 
 // resumable says whether NATS keeps everything that the route's stream has, so that who comes back misses nothing.

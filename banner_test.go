@@ -45,7 +45,7 @@ func TestDev_TheBannerNamesLinesThatWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range list.Routes { // what can begin at a time, and what only at an id
-		if want := r.Name == "orders" || r.Name == "job"; r.Since != want {
+		if want := r.Name == "orders" || r.Name == "job" || r.Name == "region"; r.Since != want {
 			t.Errorf("route %s: since is %t", r.Name, r.Since)
 		}
 		if r.Name == "flags" && (!r.IDs || !slices.Equal(r.Subjects, []string{"$KV.DEMO_FLAGS.{env}.>"})) {

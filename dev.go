@@ -39,14 +39,14 @@ func (p *program) serveDev(ctx context.Context, cfg config.Config, log *slog.Log
 	}
 	natsURL := first(cfg.NATS.URL)
 	return p.serve(ctx, cfg, log, &extra{
-		page: page(cfg, natsURL),
+		page: page(cfg, natsURL, p.name),
 		parts: func(s *system, ps *parts) {
 			if demonstrates(cfg) {
 				ps.start("demo", newDemo(s.bridge, values, s.delivery.Streams, log).run)
 			}
 		},
 		ready: func(_ *system, l listeners) {
-			banner{w: p.stdout, cfg: cfg, natsURL: natsURL, embedded: !own, l: l}.print()
+			banner{w: p.stdout, name: p.name, cfg: cfg, natsURL: natsURL, embedded: !own, l: l}.print()
 		},
 	})
 }

@@ -21,7 +21,11 @@ func (s *system) identities() (gateway.Identities, error) {
 	if a.Mode != "jwt" {
 		return nil, nil
 	}
-	options := auth.Options{PermissionsClaim: a.PermissionsClaim, Leeway: a.Leeway, Fetch: newKeyFetcher().fetch, Log: s.log, Metrics: s.registry,
+	if a.RevocationBucket != "" {
+		s.revoked = auth.NewRevocations(a.RevocationEntries, s.log, s.registry)
+		s.bridge.Watch(s.cfg, watched{s.revoked}, s.log)
+	}
+	options := auth.Options{Revocations: s.revoked, SessionClaim: a.SessionClaim, PermissionsClaim: a.PermissionsClaim, Leeway: a.Leeway, Fetch: newKeyFetcher().fetch, Log: s.log, Metrics: s.registry,
 		Anonymous: auth.Grants{Sub: permissions(a.Anonymous.Sub), Pub: permissions(a.Anonymous.Pub)}}
 	for _, i := range a.Issuers {
 		options.Issuers = append(options.Issuers, auth.Issuer{Name: i.Issuer, Audience: i.Audience, JWKSURL: i.JWKSURL, KeyFile: i.KeyFile,

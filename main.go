@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,12 +40,15 @@ type program struct {
 	stdout  io.Writer
 	stderr  io.Writer
 	signals <-chan os.Signal // the first begins the drain, the second stops at once
+	name    string           // what to call it in a shell
+	cache   string           // the user's directory for what can be made again, "" if there is none
 }
 
 func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // SIGHUP: the terminal is gone
-	p := program{args: os.Args[1:], environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: signals}
+	cache, _ := os.UserCacheDir()                                         // only -dev needs it, and says so
+	p := program{args: os.Args[1:], environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: signals, name: callName(os.Args[0]), cache: cache}
 	os.Exit(p.run(context.Background()))
 }
 
@@ -76,13 +80,16 @@ func (p *program) parse() (flags, error) {
 	case f.online && f.dev:
 		return f, errors.New("-online asks the NATS of NATS_URL, and -dev brings its own: drop one of them")
 	case set.NArg() > 0:
-		return f, fmt.Errorf("unexpected argument %q: headgate takes flags only, its settings come from the environment", set.Arg(0))
+		return f, fmt.Errorf("unexpected argument %q: headgate takes flags only (and token), its settings come from the environment", set.Arg(0))
 	}
 	return f, nil
 }
 
 // run is the whole program, from its flags to its exit code. It ends early when ctx does, as at the first signal.
 func (p *program) run(ctx context.Context) int {
+	if len(p.args) > 0 && p.args[0] == "token" {
+		return p.token(p.args[1:])
+	}
 	f, err := p.parse()
 	switch {
 	case err != nil:
@@ -94,10 +101,11 @@ func (p *program) run(ctx context.Context) int {
 		fmt.Fprintf(p.stdout, "headgate %s\n", versionText())
 		return exitOK
 	}
-	cfg, warnings, err := config.Load(config.Options{Environ: p.environ, Dev: f.dev})
 	if f.health {
+		cfg, _, _ := config.Load(config.Options{Environ: p.environ, Dev: f.dev}) // for its address, whatever else is wrong
 		return p.healthcheck(ctx, cfg.Admin.Addr)
 	}
+	cfg, warnings, err := p.load(f.dev)
 	if err != nil || f.check {
 		for _, w := range warnings {
 			fmt.Fprintf(p.stderr, "warning: %s\n", w)
@@ -123,6 +131,21 @@ func (p *program) run(ctx context.Context) int {
 	return p.serve(ctx, cfg, log, nil)
 }
 
+// load reads the configuration. With -dev the key pair of this machine is part of it; without one, nobody is asked for tokens.
+func (p *program) load(dev bool) (config.Config, []config.Warning, error) {
+	options := config.Options{Environ: p.environ, Dev: dev}
+	var missing []config.Warning
+	if dev {
+		var err error
+		if _, options.DevKeyFile, err = devKeys(p.cache); err != nil {
+			options.DevKeyFile = ""
+			missing = []config.Warning{{Text: "-dev has no key for tokens, so it shows no routes that need one: " + err.Error()}}
+		}
+	}
+	cfg, warnings, err := config.Load(options)
+	return cfg, append(missing, warnings...), err
+}
+
 const usage = `headgate exposes NATS to browsers as server-sent events.
 
   headgate -dev            everything on this machine: NATS, demo routes, console page; insecure
@@ -131,6 +154,7 @@ const usage = `headgate exposes NATS to browsers as server-sent events.
   headgate -check -online  ask NATS too whether the routes can work, and list the permissions that its user needs
   headgate -print-config   show the configuration with all defaults, without secrets
   headgate -healthcheck    ask /livez of the process with this environment: exit 0 when it lives
+  headgate token -sub me   print a token that headgate -dev accepts; headgate token -help
   headgate -version
   headgate -help
 
@@ -224,6 +248,17 @@ func askLive(ctx context.Context, addr string) error {
 		return fmt.Errorf("GET %s answered %s", req.URL, resp.Status)
 	}
 	return nil
+}
+
+// callName is how a person calls the program that was started as arg0: what `go run` builds goes away with it.
+func callName(arg0 string) string {
+	if strings.Contains(arg0, "go-build") {
+		return "go run ."
+	}
+	if strings.ContainsAny(arg0, " '\"$\\&;()<>|*?`") {
+		return "headgate"
+	}
+	return arg0
 }
 
 // versionText is the linker's version, else what the build knows of itself.

@@ -62,11 +62,16 @@ func base(more ...string) []string {
 	return append([]string{"HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "GOGC=100", "GOMAXPROCS=2", "SHUTDOWN_DELAY=0s", "SHUTDOWN_DRAIN=300ms"}, more...)
 }
 
-// start runs the program until the test ends.
+// start runs the program until the test ends, with a cache of its own.
 func start(t *testing.T, environ []string, args ...string) *process {
 	t.Helper()
+	return startWith(t, t.TempDir(), environ, args...)
+}
+
+func startWith(t *testing.T, cache string, environ []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, stdout: &buffer{}, stderr: &buffer{}, signals: make(chan os.Signal, 2), done: make(chan struct{})}
-	prog := program{args: args, environ: environ, stdout: p.stdout, stderr: p.stderr, signals: p.signals}
+	prog := program{args: args, environ: environ, stdout: p.stdout, stderr: p.stderr, signals: p.signals, name: "headgate", cache: cache}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer close(p.done)

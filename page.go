@@ -18,8 +18,9 @@ var examples = []struct{ param, value string }{
 
 var placeholder = regexp.MustCompile(`\{([^}]+)\}`)
 
-// page is the console, or nil when it is switched off. Only -dev gives it the publish box. natsURL is where `nats pub` works.
-func page(cfg config.Config, natsURL string) http.Handler {
+// page is the console, or nil when it is switched off. Only -dev gives it the publish box. natsURL is where `nats pub` works, and name is
+// the program in a shell.
+func page(cfg config.Config, natsURL, name string) http.Handler {
 	if !cfg.Console {
 		return nil
 	}
@@ -28,12 +29,13 @@ func page(cfg config.Config, natsURL string) http.Handler {
 		routes = append(routes, pageRoute(r, cfg.HTTP.BasePath, cfg.Dev))
 	}
 	return console.Handler(console.Options{
-		Routes: routes, Publish: cfg.Dev, Insecure: cfg.Dev, NATSURL: natsURL, Version: versionText(),
+		Routes: routes, Publish: cfg.Dev, Insecure: cfg.Dev, Identity: cfg.Auth.Mode == "jwt", TokenCommand: tokenCommand(cfg, name),
+		NATSURL: natsURL, Version: versionText(),
 	})
 }
 
 func pageRoute(r config.Route, base string, dev bool) console.Route {
-	out := console.Route{Name: r.Name, Path: fullPath(base, r.Path), Stream: len(r.Sources) > 0, IDs: r.Resume.Enabled}
+	out := console.Route{Name: r.Name, Path: fullPath(base, r.Path), Stream: len(r.Sources) > 0, Required: r.AuthRequired, IDs: r.Resume.Enabled}
 	for _, m := range placeholder.FindAllStringSubmatch(r.Path, -1) {
 		p := console.Param{Name: m[1], Pattern: r.Params[m[1]]}
 		if dev {

@@ -147,10 +147,10 @@ func TestBanner_ShowsNoPasswordOfNATS(t *testing.T) {
 }
 
 func TestPage_IsServedOnlyWhenSwitchedOn(t *testing.T) {
-	if page(config.Config{}, "") != nil {
+	if page(config.Config{}, "", "") != nil {
 		t.Error("a page without CONSOLE")
 	}
-	if page(config.Config{Console: true}, "") == nil {
+	if page(config.Config{Console: true}, "", "") == nil {
 		t.Error("no page with CONSOLE")
 	}
 }

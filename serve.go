@@ -30,7 +30,8 @@ type system struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	bridge   *bridge.Bridge
-	auth     *auth.Verifier // nil with AUTH_MODE=none
+	auth     *auth.Verifier    // nil with AUTH_MODE=none
+	revoked  *auth.Revocations // nil without AUTH_REVOCATION_BUCKET
 	delivery *delivery.Server
 	gateway  *gateway.Server
 	admin    *admin.Server
@@ -53,22 +54,26 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 		OnEnd:  func(e delivery.Ended) { s.gateway.Ended(e) }, // no client can end before there is a gateway
 		OnSlow: func(gaps int) { s.bridge.Gaps().Add(gap.Slow, gaps) },
 	})
-	s.gateway, err = gateway.New(gateway.Options{
+	options := gateway.Options{
 		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limiter(cfg, s.registry), Identities: identities,
 		Log: log, Registerer: s.registry, Console: page,
-	})
-	if err != nil {
+	}
+	if s.revoked != nil {
+		options.Revoked = s.revoked
+	}
+	if s.gateway, err = gateway.New(options); err != nil {
 		return nil, err
 	}
-	s.admin = admin.New(admin.Options{
-		Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log,
-		Checks: []admin.Check{
-			admin.RoutesLoaded(func() int { return len(cfg.Routes) }),
-			admin.NATSReached(s.natsState, cfg.ReadyNATSGrace, time.Now),
-			admin.Prefilled(s.bridge.Prefilled, cfg.JetStream.PrefillTimeout, time.Now),
-			admin.NotDraining(s.gateway.Draining),
-		},
-	})
+	s.operators()
+	checks := []admin.Check{
+		admin.RoutesLoaded(func() int { return len(cfg.Routes) }),
+		admin.NATSReached(s.natsState, cfg.ReadyNATSGrace, time.Now),
+		admin.Prefilled(s.bridge.Prefilled, cfg.JetStream.PrefillTimeout, time.Now),
+	}
+	if s.revoked != nil {
+		checks = append(checks, admin.RevocationsKnown(s.revocationsKnown))
+	}
+	s.admin = admin.New(admin.Options{Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log, Checks: append(checks, admin.NotDraining(s.gateway.Draining))})
 	return s, nil
 }
 
@@ -91,7 +96,7 @@ func (s *system) natsState() admin.NATSState {
 
 // dryRun builds everything and starts nothing, which finds what only the parts themselves can know to be wrong.
 func dryRun(cfg config.Config) error {
-	_, err := build(cfg, 1, page(cfg, ""), slog.New(slog.DiscardHandler))
+	_, err := build(cfg, 1, page(cfg, "", ""), slog.New(slog.DiscardHandler))
 	return err
 }
 
@@ -106,7 +111,7 @@ type extra struct {
 func (p *program) serve(ctx context.Context, cfg config.Config, log *slog.Logger, dev *extra) int {
 	shards := tune(p.environ, cfg.SSE.Shards, log)
 	if dev == nil {
-		dev = &extra{page: page(cfg, ""), ready: func(*system, listeners) {}, parts: func(*system, *parts) {}}
+		dev = &extra{page: page(cfg, "", ""), ready: func(*system, listeners) {}, parts: func(*system, *parts) {}}
 	}
 	s, err := build(cfg, shards, dev.page, log)
 	if err != nil {

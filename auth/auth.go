@@ -35,6 +35,8 @@ type Options struct {
 	PermissionsClaim string // where a token's permissions are; empty: tokens carry none
 	Anonymous        Grants // of callers without a token
 	Leeway           time.Duration
+	Revocations      *Revocations // nil: nobody can be revoked
+	SessionClaim     string       // names the session of a token, for Revocations
 	// Fetch gets a JWK set, at most max bytes of it. It ends with the context.
 	Fetch   func(ctx context.Context, url string, max int64) ([]byte, error)
 	Log     *slog.Logger
@@ -50,6 +52,8 @@ type Verifier struct {
 	leeway    time.Duration
 	anonymous *Identity
 	metrics   *metrics
+	revoked   *Revocations // nil: nobody can be
+	session   string       // the claim
 
 	cache cache
 }
@@ -59,7 +63,7 @@ func New(o Options) (*Verifier, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	v := &Verifier{claim: o.PermissionsClaim, leeway: o.Leeway, metrics: newMetrics(o.Metrics)}
+	v := &Verifier{claim: o.PermissionsClaim, leeway: o.Leeway, metrics: newMetrics(o.Metrics), revoked: o.Revocations, session: o.SessionClaim}
 	var methods []string
 	for _, wanted := range o.Issuers {
 		if slices.ContainsFunc(v.issuers, func(i *issuer) bool { return i.name == wanted.Name }) {
@@ -86,7 +90,8 @@ func New(o Options) (*Verifier, error) {
 	return v, nil
 }
 
-// Identify verifies a token. A *TokenError says that the token is no good, ErrUnavailable that it cannot be told now.
+// Identify verifies a token. A *TokenError says that the token is no good, ErrUnavailable that it cannot be told now, ErrKicked that its
+// user is not wanted for a while.
 func (v *Verifier) Identify(ctx context.Context, token string) (*Identity, error) {
 	id, err := v.identify(ctx, token)
 	v.metrics.judged(err)
@@ -106,10 +111,33 @@ func (v *Verifier) identify(ctx context.Context, token string) (*Identity, error
 		}
 		v.cache.put(key, id, len(token), generation)
 	}
-	if !time.Now().Before(id.deadline) {
-		return nil, errExpired
+	if err := v.Check(id); err != nil {
+		return nil, err
 	}
 	return id, nil
+}
+
+// Check says whether an identity still holds. It fails as Identify does. What was found a moment ago is not believed: the identity may
+// have expired, or been revoked, since.
+func (v *Verifier) Check(id *Identity) error {
+	if id.anonymous {
+		return nil
+	}
+	if !time.Now().Before(id.deadline) {
+		return errExpired
+	}
+	if v.revoked == nil {
+		return nil
+	}
+	switch v.revoked.Find(&id.marks) {
+	case Good:
+		return nil
+	case Revoked:
+		return errRevoked
+	case Kicked:
+		return ErrKicked
+	}
+	return errUnknown
 }
 
 // Anonymous is the identity of a caller without a token.

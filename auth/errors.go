@@ -28,9 +28,10 @@ var (
 	errAudience  = &TokenError{"audience", "The token is for another audience."}
 	errType      = &TokenError{"type", "The token is of another type than is accepted from its issuer."}
 	errClaims    = &TokenError{"claims", "A registered claim of the token is missing or malformed."}
+	errRevoked   = &TokenError{"revoked", "The token has been revoked."}
 	errGrants    = &TokenError{"permissions", "The permissions in the token are malformed."}
 )
 
 // allTokenErrors are the words of the metric.
 var allTokenErrors = []*TokenError{errTooLong, errMalformed, errAlgorithm, errIssuer, errKey, errSignature, errExpired, errEarly, errAudience,
-	errType, errClaims, errGrants}
+	errType, errClaims, errGrants, errRevoked}

@@ -15,6 +15,7 @@ type Identity struct {
 	anonymous bool
 	claims    map[string]any
 	may       grants
+	marks     Marks
 }
 
 // Subject is the sub claim; empty for anonymous callers and tokens without one.
@@ -28,6 +29,9 @@ func (id *Identity) Issuer() string { return id.issuer }
 
 // Deadline is exp + leeway, from which on the identity is no more; zero for anonymous callers, who have none.
 func (id *Identity) Deadline() time.Time { return id.deadline }
+
+// Marks are what the identity can be revoked by; none of anonymous callers, who can only be told apart by their connections.
+func (id *Identity) Marks() Marks { return id.marks }
 
 // Anonymous says whether the caller has shown no token.
 func (id *Identity) Anonymous() bool { return id.anonymous }

@@ -24,6 +24,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m.tokens.WithLabelValues("good")
 	m.tokens.WithLabelValues("unavailable")
+	m.tokens.WithLabelValues("kicked")
 	if r != nil {
 		r.MustRegister(m.tokens, m.failed)
 	}
@@ -37,6 +38,8 @@ func (m *metrics) judged(err error) {
 		m.tokens.WithLabelValues("good").Inc()
 	case errors.As(err, &refused):
 		m.tokens.WithLabelValues(refused.Word).Inc()
+	case errors.Is(err, ErrKicked):
+		m.tokens.WithLabelValues("kicked").Inc()
 	case errors.Is(err, ErrUnavailable):
 		m.tokens.WithLabelValues("unavailable").Inc()
 	}

@@ -28,11 +28,14 @@ func (v *Verifier) Load() error {
 	return errors.Join(errs...)
 }
 
-// Run keeps the keys as they are at their issuers, until the context ends.
+// Run keeps the keys as they are at their issuers, and forgets revocations that have expired, until the context ends.
 func (v *Verifier) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	for _, i := range v.issuers {
 		group.Go(func() { i.run(ctx) })
+	}
+	if v.revoked != nil {
+		group.Go(func() { v.revoked.run(ctx) })
 	}
 	group.Wait()
 	return nil

@@ -141,6 +141,7 @@ func (v *Verifier) identity(from *issuer, claims jwt.MapClaims) (*Identity, erro
 		}
 		*into = text
 	}
+	id.marks = marksOf(id, v.session)
 	grants, there := find(claims, v.claim)
 	if v.claim == "" || !there {
 		return id, nil

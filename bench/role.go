@@ -15,7 +15,7 @@ const roleEnv = "HEADGATE_BENCH_ROLE"
 
 // roleSpec is what a role is told.
 type roleSpec struct {
-	Role     string // naive, hub, bare, broker, receiver, holder, ordered, puller
+	Role     string // naive, hub, bare, broker, cluster, receiver, holder, ordered, puller
 	NATS     string
 	Store    string // broker: has JetStream, which keeps its streams here
 	Server   string // holder: address of the server
@@ -40,7 +40,7 @@ func runRole() (had bool) {
 	var spec roleSpec
 	roles := map[string]func(roleSpec, chan<- roleReady) error{
 		"naive": runNaive, "hub": runNaive, "bare": runBare, "broker": runBroker, "receiver": runReceiver, "holder": runHolder,
-		"ordered": runOrdered, "puller": runPuller,
+		"cluster": runCluster, "ordered": runOrdered, "puller": runPuller,
 	}
 	if err := json.Unmarshal([]byte(text), &spec); err != nil || roles[spec.Role] == nil {
 		fmt.Fprintf(os.Stderr, "bench: %s=%q: want a role as JSON (%v)\n", roleEnv, text, err)

@@ -11,23 +11,37 @@ import (
 	"time"
 )
 
-const slowPayload = 1000
+// The large events fill what a silent client may hold with bytes, the tiny ones with what is kept beside the bytes of an event, and
+// they come in many more rounds.
+const (
+	slowPayload = 1000
+	tinyPayload = 64
+)
 
 // slow: some clients stop reading, messages go on at full rate for the others. What do the silent ones cost, and do the
 // others notice? headgate's route is one that keeps slow clients (drop_oldest); the naive servers lose what does not fit.
 // What a silent client costs in the server's own heap is the difference between many of them and a few: whatever is
 // held once for all of them, however much, is no copy.
 func slow(l *Lab) ([]Row, error) {
+	large, err := slowRows(l, slowPayload, "events of 1 KB")
+	if err != nil {
+		return nil, err
+	}
+	tiny, err := slowRows(l, tinyPayload, "events of 64 B")
+	return append(large, tiny...), err
+}
+
+func slowRows(l *Lab, payload int, events string) ([]Row, error) {
 	healthy, few, many := l.size.Some/5, l.size.Some/50, l.size.Some/5
-	kernel := Row{Name: fmt.Sprintf("slow clients, %d beside %d healthy, events of 1 KB", few, healthy), Unit: "KB of kernel memory per slow client, at most"}
-	user := Row{Name: fmt.Sprintf("the same: %d slow clients against %d", many, few), Unit: "KB of live heap per slow client"}
-	speed := Row{Name: "healthy clients beside slow ones", Unit: "share of their rate without slow ones"}
+	kernel := Row{Name: fmt.Sprintf("slow clients, %d beside %d healthy, %s", few, healthy, events), Unit: "KB of kernel memory per slow client, at most"}
+	user := Row{Name: fmt.Sprintf("the same: %d slow clients against %d, %s", many, few, events), Unit: "KB of live heap per slow client"}
+	speed := Row{Name: "healthy clients beside slow ones, " + events, Unit: "share of their rate without slow ones"}
 	held, each, share := samples{}, samples{}, samples{}
 	err := l.interleave(&kernel, max(1, l.size.Passes/5), []string{"headgate", "naive", "hub"}, func(kind string) error {
 		var runs [3]slowResult
 		for i, silent := range []int{0, few, many} {
 			var err error
-			if runs[i], err = slowRun(l, kind, healthy, silent); err != nil {
+			if runs[i], err = slowRun(l, kind, healthy, silent, payload); err != nil {
 				return err
 			}
 			kernel.checkWhole(kind+" (healthy clients)", runs[i].Run)
@@ -60,12 +74,12 @@ type slowResult struct {
 }
 
 // slowRun saturates the healthy clients; the silent ones, connected first, never read.
-func slowRun(l *Lab, kind string, healthy, silent int) (r slowResult, err error) {
+func slowRun(l *Lab, kind string, healthy, silent, payload int) (r slowResult, err error) {
 	path := pathOf(shared)
 	if kind == "headgate" {
 		path = "/lossy"
 	}
-	sc, err := l.Scene(kind, Cast{Clients: silent + healthy, Path: func(int) string { return path }, Payload: slowPayload})
+	sc, err := l.Scene(kind, Cast{Clients: silent + healthy, Path: func(int) string { return path }, Payload: payload})
 	if err != nil {
 		return r, err
 	}

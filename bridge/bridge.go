@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"headgate/bridge/internal/conn"
+	"headgate/bridge/internal/control"
 	"headgate/bridge/internal/core"
 	"headgate/bridge/internal/stream"
 	"headgate/internal/config"
@@ -31,6 +32,10 @@ type Bridge struct {
 	streams *stream.Streams // nil: no route has a stream or a bucket
 	ctl     *publisher
 	gaps    *gap.Counters
+
+	// Set before Run.
+	watch   *control.Watch   // nil: nobody can be revoked
+	service *control.Service // nil: operators are not answered
 }
 
 // New reports what is wrong with the configuration, as far as it can be told without a server. It connects nothing; Run does.
@@ -62,12 +67,21 @@ func New(c config.Config, log *slog.Logger, reg prometheus.Registerer) (*Bridge,
 func (b *Bridge) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var coreErr, ctlErr, streamsErr error
+	b.ctl.guests = b.guests()
+	connection, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
+	var hung sync.WaitGroup
+	hung.Go(func() { ctlErr = b.ctl.run(connection) })
 	wg.Go(func() { coreErr = b.core.Run(ctx) })
-	wg.Go(func() { ctlErr = b.ctl.run(ctx) })
+	for _, g := range b.ctl.guests {
+		wg.Go(func() { _ = g.Run(ctx) })
+	}
 	if b.streams != nil {
 		wg.Go(func() { streamsErr = b.streams.Run(ctx) })
 	}
 	wg.Wait()
+	hangUp() // last: what is at NATS is cleared up over it
+	hung.Wait()
 	return errors.Join(coreErr, ctlErr, streamsErr)
 }
 

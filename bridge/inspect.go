@@ -23,7 +23,11 @@ func Inspect(ctx context.Context, c config.Config) (*Inspection, error) {
 	if cfg.Name == "" {
 		cfg.Name = "headgate"
 	}
-	r, err := inspect.Run(ctx, inspect.Config{NATS: cfg, JetStream: c.JetStream, Options: opts, Routes: c.Routes})
+	what := inspect.Config{NATS: cfg, JetStream: c.JetStream, Options: opts, Routes: c.Routes, Bucket: c.Auth.RevocationBucket, BucketTTL: c.Auth.RevocationTTL}
+	if c.Control {
+		what.Control = c.ControlPrefix
+	}
+	r, err := inspect.Run(ctx, what)
 	if err != nil {
 		return nil, err
 	}

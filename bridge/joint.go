@@ -123,13 +123,20 @@ func (j *joint) Attach(sink flow.Sink) cursor.Position {
 		p = j.core.Attach(sink)
 	}
 	for i, s := range j.streams {
-		p = append(p, s.Attach(sink, len(p), func() any {
-			st := j.newState()
-			st.streams[i] = s.Fresh()
-			return st
-		}))
+		p = append(p, s.Attach(sink, len(p), func(state any) any { return j.afresh(i, state) }))
 	}
 	return p
+}
+
+// afresh makes a client read a fresh state of a stream first, beside those of other streams that it is still to be given.
+func (j *joint) afresh(i int, state any) any {
+	st, ok := state.(*jointState)
+	if !ok {
+		st = j.newState()
+	}
+	st.streams[i], st.at[i], st.count[i] = j.streams[i].Fresh(), cursor.Entry{}, 0
+	st.part = 0
+	return st
 }
 
 // Progress implements flow.Source.

@@ -26,6 +26,7 @@ type publisher struct {
 	conn    *conn.Conn
 	timeout time.Duration
 	queue   chan *publishing
+	guests  []guest // whoever shares the connection; set before run
 
 	mu      sync.Mutex
 	nc      *nats.Conn // nil while not connected
@@ -40,10 +41,23 @@ type publishing struct {
 func newPublisher(cfg config.NATS, opts []nats.Option, log *slog.Logger, m *conn.Metrics) *publisher {
 	p := &publisher{timeout: cfg.PublishTimeout, queue: make(chan *publishing, publishQueue), refused: map[string]bool{}}
 	h := conn.Handlers{
-		Up:   func(nc *nats.Conn, _ bool) { p.set(nc) },
-		Down: func() { p.set(nil) },
+		Up: func(nc *nats.Conn, _ bool) {
+			p.set(nc)
+			for _, g := range p.guests {
+				g.Connected(nc)
+			}
+		},
+		Down: func() {
+			p.set(nil)
+			for _, g := range p.guests {
+				g.Disconnected()
+			}
+		},
 		Refused: func(op conn.Op, subj string) {
-			if op == conn.Publish {
+			for _, g := range p.guests {
+				g.Refused(op, subj)
+			}
+			if op == conn.Publish && !subject.Internal(subj) { // what guests ask for is not ours
 				p.mu.Lock()
 				p.refused[subj] = true
 				p.mu.Unlock()

@@ -25,10 +25,13 @@ const csp = "default-src 'none'; script-src 'self'; style-src 'self'; connect-sr
 // Options is what the page offers.
 type Options struct {
 	Routes   []Route
-	Publish  bool   // offer the publish box for routes that have a publish subject
-	Insecure bool   // say on the page that this process is open to everybody: -dev
-	NATSURL  string // where `nats pub` reaches NATS, for the snippet; "" leaves it out
-	Version  string // shown in the corner
+	Publish  bool // offer the publish box for routes that have a publish subject
+	Insecure bool // say on the page that this process is open to everybody: -dev
+	Identity bool // callers have tokens: offer a box for one
+	// TokenCommand is what makes a token in a shell; "" where nothing does.
+	TokenCommand string
+	NATSURL      string // where `nats pub` reaches NATS, for the snippet; "" leaves it out
+	Version      string // shown in the corner
 }
 
 // Route is one route as the page sees it.
@@ -36,6 +39,7 @@ type Route struct {
 	Name     string   `json:"name"`
 	Path     string   `json:"path"`               // complete, with base path; {name} is a path parameter
 	Stream   bool     `json:"stream"`             // GET opens a stream
+	Required bool     `json:"required,omitempty"` // it needs a token
 	Params   []Param  `json:"params"`             // in the order of the path
 	Subjects []string `json:"subjects,omitempty"` // templates the stream follows
 	Allow    []string `json:"allow,omitempty"`    // patterns within which the client names subjects
@@ -149,9 +153,11 @@ func routesJSON(o Options) []byte {
 	body, err := json.Marshal(struct {
 		Routes   []Route `json:"routes"`
 		Insecure bool    `json:"insecure"`
+		Identity bool    `json:"identity"`
+		Token    string  `json:"tokenCommand,omitempty"`
 		NATSURL  string  `json:"natsURL,omitempty"`
 		Version  string  `json:"version,omitempty"`
-	}{routes, o.Insecure, o.NATSURL, o.Version})
+	}{routes, o.Insecure, o.Identity, o.TokenCommand, o.NATSURL, o.Version})
 	if err != nil {
 		panic(fmt.Sprintf("console: %v", err)) // strings and booleans only
 	}

@@ -37,8 +37,10 @@ type listing struct {
 		Stream              bool
 		Params              []struct{ Name, Pattern, Example string }
 	}
-	Insecure bool
-	NATSURL  string
+	Insecure     bool
+	Identity     bool
+	TokenCommand string
+	NATSURL      string
 }
 
 func list(t *testing.T, o console.Options) listing {
@@ -132,6 +134,38 @@ func TestWithPublishEveryEntranceIsListed(t *testing.T) {
 	}
 	if p := l.Routes[0].Params; len(p) != 1 || p[0].Example != "ACME" || p[0].Pattern != "^[A-Z]{1,6}$" {
 		t.Errorf("params: %+v", p)
+	}
+}
+
+func TestTheTokenBoxIsForGatewaysThatTakeTokens(t *testing.T) {
+	if l := list(t, console.Options{Routes: routes}); l.Identity || l.TokenCommand != "" {
+		t.Errorf("got %+v", l)
+	}
+	if l := list(t, console.Options{Routes: routes, Identity: true, TokenCommand: "headgate token -sub alice"}); !l.Identity || l.TokenCommand != "headgate token -sub alice" {
+		t.Errorf("got %+v", l)
+	}
+}
+
+// A token is sent by the stream and nobody else, and kept nowhere.
+func TestThePageKeepsNoToken(t *testing.T) {
+	kept := regexp.MustCompile(`localStorage|sessionStorage|indexedDB|document\.cookie|sendBeacon|postMessage`)
+	bearer := regexp.MustCompile(`Authorization`)
+	dir := os.DirFS("page")
+	names, err := fs.Glob(dir, "*.js")
+	if err != nil || len(names) < 8 {
+		t.Fatalf("files: %v %v", names, err)
+	}
+	for _, name := range names {
+		body, err := fs.ReadFile(dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := kept.Find(body); at != nil {
+			t.Errorf("%s keeps something, or passes it on: %q", name, at)
+		}
+		if n := len(bearer.FindAll(body, -1)); n > 0 && name != "stream.js" && name != "snippets.js" && name != "token.js" {
+			t.Errorf("%s speaks of Authorization", name)
+		}
 	}
 }
 

@@ -70,6 +70,42 @@ func TestDev_TheBannersCommandsWorkAsTheyStand(t *testing.T) {
 	}
 }
 
+// The newcomer's way to a private stream: the banner's line, and its token pasted into the console.
+func TestDev_ThePrivateRouteIsOneLineAway(t *testing.T) {
+	need.Program(t, "curl", "curl")
+	addr, text := banner(t)
+	private := line(t, text, "curl -N -H \"Authorization")
+	stream := shell(t, private)
+	shows(t, stream, `event: \$ready\n.*"mine"`)
+	notify := func() {
+		shows(t, shell(t, "curl -i -d '{\"text\":\"for alice\"}' http://"+addr+"/v1/users/alice/notify/mention"), `HTTP/1\.1 202 `)
+	}
+	notify() // the demo does so too, now and then
+	shows(t, stream, `event: mention\n.*for alice`)
+	_, target, _ := strings.Cut(private, ")\" ")
+	shows(t, shell(t, "curl -i "+target), `HTTP/1\.1 401 (.*\n)*(?i:www-authenticate: bearer)`)
+
+	command, _, _ := strings.Cut(line(t, text, stack.HeadgateBinary()+" token -sub alice -for"), "   ")
+	made := shell(t, command)
+	ctx, cancel := soon(t)
+	defer cancel()
+	_, err := made.Wait(ctx)
+	must(t, err)
+	p := browser.New(t)
+	must(t, p.Open(ctx, "http://"+addr+"/console/#route=mine"))
+	sees(t, p, `document.querySelectorAll("#route option").length > 0 && document.querySelector("#token-command").textContent.endsWith("token -sub alice")`)
+	must(t, p.Eval(ctx, `document.querySelector("#connect").click()`, nil))
+	sees(t, p, `document.querySelector("#problem").textContent.includes("401")`)
+	must(t, p.Eval(ctx, `document.querySelector("#token").focus()`, nil))
+	must(t, p.Type(ctx, made.Output()))
+	sees(t, p, `/^Good for (1 min|2 min)/.test(document.querySelector("#token-life").textContent)`)
+	must(t, p.Eval(ctx, `document.querySelector("#connect").click()`, nil))
+	sees(t, p, `document.querySelector("#state").dataset.state === "open"`)
+	notify()
+	sees(t, p, `[...document.querySelectorAll("#rows .row.event")].some((r) => r.textContent.includes("for alice"))`)
+	quiet(t, p)
+}
+
 func TestDev_TheConsoleShowsLiveMessagesWithOneClick(t *testing.T) {
 	_, text := banner(t)
 	p := browser.New(t)

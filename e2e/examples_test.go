@@ -28,20 +28,22 @@ type example struct {
 }
 
 // startExample starts what the README of an example starts, with the README's own commands. The ports in the files become free ones,
-// `go run` becomes the program that was built, and nothing else is changed.
-func startExample(t *testing.T, name string) *example {
+// `go run` becomes the program that was built, and nothing else is changed but what the test says: pairs of old and new.
+func startExample(t *testing.T, name string, changes ...string) *example {
 	t.Helper()
 	need.Program(t, "python3", "python3")
 	need.Program(t, "curl", "curl")
 	must(t, stack.BuildHeadgate())
 	gate, pages, admin := proc.FreeAddr(t), proc.FreeAddr(t), proc.FreeAddr(t)
 	dir := filepath.Join(t.TempDir(), name)
-	renamed := strings.NewReplacer("localhost:8080", "localhost:"+port(gate), "localhost:8000", "localhost:"+port(pages),
-		"127.0.0.1:8000", pages, " 8000\n", " "+port(pages)+"\n", "go run ./examples/"+name, service(t, name), "examples/"+name, dir,
-		"go run . ", stack.HeadgateBinary()+" ")
+	own := service(t, name)
+	renamed := strings.NewReplacer(append(changes, "localhost:8080", "localhost:"+port(gate), "localhost:8000", "localhost:"+port(pages),
+		"127.0.0.1:8000", pages, " 8000\n", " "+port(pages)+"\n", "go run ./examples/"+name, own, "examples/"+name, dir,
+		"go run . ", stack.HeadgateBinary()+" ")...)
 	must(t, copyRenamed(os.DirFS("../examples/"+name), dir, renamed))
+	must(t, copyRenamed(os.DirFS("../examples/client"), filepath.Join(filepath.Dir(dir), "client"), renamed)) // beside it
 	blocks := stack.ShellBlocks(t, filepath.Join(dir, "README.md"))
-	if len(blocks) < 4 || !strings.Contains(blocks[0], "ROUTES_FILE=") || !strings.Contains(blocks[1], "http.server") {
+	if len(blocks) < 4 || !strings.Contains(blocks[0], "ROUTES_FILE=") || !strings.Contains(blocks[1], "http.server") && !strings.HasPrefix(blocks[1], own+" -addr ") {
 		t.Fatalf("the README does not begin with the two servers: %q", blocks)
 	}
 
@@ -87,12 +89,12 @@ func (e *example) run(t *testing.T, i int) string {
 	return p.Output()
 }
 
-// shell starts a command for the length of the test, in the root of the repository.
+// shell starts a command for the length of the test, in the root of the repository. What it caches goes with the test run.
 func shell(t *testing.T, command string, env ...string) *proc.Process {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", command)
 	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(filepath.Dir(stack.HeadgateBinary()), "cache")), env...)
 	return proc.StartT(t, strings.TrimSpace(command), cmd)
 }
 
@@ -334,8 +336,12 @@ func TestExample_TheDashboardHasSeveralStreamsOnOneConnection(t *testing.T) {
 func TestExamples_EveryFolderIsTestedAndListed(t *testing.T) {
 	index, err := os.ReadFile("../examples/README.md")
 	must(t, err)
-	tested, err := os.ReadFile("examples_test.go")
-	must(t, err)
+	var tested strings.Builder
+	for _, file := range []string{"examples_test.go", "examples_identity_test.go"} {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		tested.Write(text)
+	}
 	entries, err := os.ReadDir("../examples")
 	must(t, err)
 	for _, entry := range entries {
@@ -345,7 +351,10 @@ func TestExamples_EveryFolderIsTestedAndListed(t *testing.T) {
 		if !strings.Contains(string(index), "]("+entry.Name()+")") {
 			t.Errorf("examples/README.md does not list %s", entry.Name())
 		}
-		if !strings.Contains(string(tested), `startExample(t, "`+entry.Name()+`")`) {
+		if entry.Name() == "client" {
+			continue // a library: client_test.go
+		}
+		if !strings.Contains(tested.String(), `startExample(t, "`+entry.Name()+`"`) {
 			t.Errorf("no test starts %s", entry.Name())
 		}
 	}

@@ -69,18 +69,24 @@ func (r *recorder) eval(t *testing.T, script string) {
 
 func startIdentified(t *testing.T, origin string) *gate {
 	t.Helper()
+	return startIdentifiedWith(t, origin, "")
+}
+
+// startIdentifiedWith has more routes, and more environment given as alternating names and values.
+func startIdentifiedWith(t *testing.T, origin, more string, env ...string) *gate {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "secret.txt")
 	must(t, os.WriteFile(file, []byte(sharedSecret+"\n"), 0o600))
 	routes := `
 version: 1
+defaults: {cors: {origins: ["` + origin + `"], credentials: true}}
 routes:
   - name: me
     path: /v1/me
     source: {type: core, subject: "users.{claims.sub}.notify"}
-    cors: {origins: ["` + origin + `"], credentials: true}
-`
-	return startWith(t, stack.Options{Routes: routes}, "AUTH_MODE", "jwt", "AUTH_ISSUER", "e2e", "AUTH_AUDIENCE", "headgate", "AUTH_SECRET_FILE", file,
-		"AUTH_LEEWAY", "0s", "AUTH_COOKIE", "session", "AUTH_EXPIRY_NOTICE", "2s", "SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms")
+` + more
+	return startWith(t, stack.Options{Routes: routes}, append([]string{"AUTH_MODE", "jwt", "AUTH_ISSUER", "e2e", "AUTH_AUDIENCE", "headgate", "AUTH_SECRET_FILE", file,
+		"AUTH_LEEWAY", "0s", "AUTH_COOKIE", "session", "AUTH_EXPIRY_NOTICE", "2s", "SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms"}, env...)...)
 }
 
 // A page that renews its cookie when it is told that it expires loses nothing when the stream ends with the old one.

@@ -69,6 +69,7 @@ func startFromReadme(t *testing.T, command string) string {
 // curlWorks runs a curl: a stream must show its first event, anything else a status of success.
 func curlWorks(t *testing.T, command string) {
 	t.Helper()
+	command = strings.ReplaceAll(command, "go run .", stack.HeadgateBinary())
 	p := shell(t, strings.Replace(command, "curl ", "curl --no-progress-meter --include ", 1))
 	if strings.Contains(command, "curl -N") {
 		shows(t, p, `event: \$ready`)

@@ -29,6 +29,7 @@ func (s *Server) Run(ctx context.Context, lns ...net.Listener) error {
 	logging, endLogging := context.WithCancel(context.Background()) // outlives ctx: streams end while we drain
 	defer endLogging()
 	wait.Go(func() { s.endings.run(logging) })
+	wait.Go(func() { s.sweep(logging) })
 
 	served := make(chan error, len(lns))
 	serve := server(srv)

@@ -61,7 +61,7 @@ type Table struct{ t streams }
 
 func NewTable() *Table {
 	t := &Table{}
-	t.t.init()
+	t.t.init(false, false)
 	return t
 }
 

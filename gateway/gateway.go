@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"headgate/auth"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
 	"headgate/internal/flow"
@@ -47,6 +48,13 @@ type Limiter interface {
 	Publish(addr netip.Addr) (ratelimit.Refusal, bool)
 }
 
+// Revocations say whose identity has been withdrawn. Changed is ready when there may be more of them.
+type Revocations interface {
+	Find(m *auth.Marks) auth.Verdict
+	Connections(prefix string) []string
+	Changed() <-chan struct{}
+}
+
 // Options is what New needs. Bridge, Delivery and Limiter must be there; the rest has a default.
 type Options struct {
 	Config     config.Config
@@ -54,6 +62,7 @@ type Options struct {
 	Delivery   Delivery
 	Limiter    Limiter
 	Identities Identities            // needed with AUTH_MODE=jwt, and only then
+	Revoked    Revocations           // nil: nobody can be revoked
 	Log        *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: metrics are kept and shown nowhere
 	Console    http.Handler          // nil: no page. It gets paths that begin with /console/
@@ -68,7 +77,8 @@ type Server struct {
 	delivery   Delivery
 	limiter    Limiter
 	log        *slog.Logger
-	identities Identities // nil: callers are nobody
+	identities Identities  // nil: callers are nobody
+	revoked    Revocations // nil: nobody can be revoked
 	now        func() time.Time
 	proxies    []netip.Prefix
 	mux        *http.ServeMux
@@ -78,6 +88,7 @@ type Server struct {
 
 	// Safe for everyone.
 	streams    streams
+	condemned  condemned
 	endings    *endlog
 	nowAndThen rate.Sometimes // for warnings that would otherwise come with every request
 
@@ -105,11 +116,12 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, identities: o.Identities, log: o.Log, now: o.Now,
+		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, identities: o.Identities, revoked: o.Revoked, log: o.Log, now: o.Now,
 		proxies: o.Config.HTTP.Prefixes(), instance: newInstance(), endings: newEndlog(o.Log), stopped: make(chan struct{}),
 		nowAndThen: rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
-	s.streams.init()
+	s.streams.init(o.Identities != nil && (o.Revoked != nil || o.Config.Control), o.Config.Control)
+	s.condemned.init()
 	var errs []error
 	for _, cr := range o.Config.Routes {
 		rt, err := compileRoute(cr, o.Config)
@@ -142,6 +154,9 @@ func newInstance() string {
 func (s *Server) requestID(number uint64) string {
 	return s.instance + "-" + strconv.FormatUint(number, 36)
 }
+
+// Instance is the name of this process. The ids of its connections begin with it.
+func (s *Server) Instance() string { return s.instance }
 
 // Draining says whether the process is going away: /readyz fails, and new streams are turned away.
 func (s *Server) Draining() bool { return s.draining.Load() }

@@ -65,7 +65,8 @@ func (s *Server) stream(c *call) error {
 	if s.Draining() {
 		return &refusal{kind: draining}
 	}
-	if err := stillGood(id); err != nil {
+	s.own(tag, id, specs)
+	if err := s.stillGood(c, id); err != nil {
 		return err
 	}
 	return s.deliver(c, s.client(c, id, tag, key, opened), &taken)

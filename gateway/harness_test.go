@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"headgate/auth"
 	"headgate/gateway"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
@@ -57,6 +58,7 @@ type setup struct {
 	delivery func(*delivery.Server) gateway.Delivery // wraps the real one
 
 	identities gateway.Identities
+	revoked    *auth.Revocations // nil: nobody can be
 }
 
 // prices is a route the tests change.
@@ -100,8 +102,12 @@ func start(t testing.TB, change ...func(*setup)) *rig {
 		del = st.delivery(r.delivery)
 	}
 	var err error
-	r.server, err = gateway.New(gateway.Options{Config: st.cfg, Bridge: r.bridge, Delivery: del, Limiter: r.limiter, Identities: st.identities, Log: log,
-		Registerer: r.reg, Console: st.console})
+	options := gateway.Options{Config: st.cfg, Bridge: r.bridge, Delivery: del, Limiter: r.limiter, Identities: st.identities, Log: log,
+		Registerer: r.reg, Console: st.console}
+	if st.revoked != nil {
+		options.Revoked = st.revoked
+	}
+	r.server, err = gateway.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

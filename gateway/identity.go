@@ -7,15 +7,16 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"headgate/auth"
 	"headgate/internal/config"
 )
 
-// Identities say who is asking. Identify fails with an *auth.TokenError or auth.ErrUnavailable.
+// Identities say who is asking. Identify fails with an *auth.TokenError, auth.ErrUnavailable or auth.ErrKicked, and so does Check, which says
+// whether an identity still holds.
 type Identities interface {
 	Identify(ctx context.Context, token string) (*auth.Identity, error)
+	Check(id *auth.Identity) error
 	Anonymous() *auth.Identity
 }
 
@@ -60,12 +61,15 @@ func (s *Server) caller(c *call) (*auth.Identity, error) {
 	return id, nil
 }
 
-// stillGood looks at the end of the identity again, after something that may have taken long.
-func stillGood(id *auth.Identity) error {
-	if id == nil || id.Deadline().IsZero() || time.Now().Before(id.Deadline()) {
+// stillGood looks at the identity again, after something that may have taken long.
+func (s *Server) stillGood(c *call, id *auth.Identity) error {
+	if id == nil {
 		return nil
 	}
-	return &refusal{kind: tokenInvalid, detail: "The token has expired.", cause: errors.New("expired")}
+	if err := s.identities.Check(id); err != nil {
+		return notIdentified(c, err)
+	}
+	return nil
 }
 
 // shownToken looks at every place where a token may be. Two different ones are refused: whichever was taken, somebody would be surprised.
@@ -198,6 +202,8 @@ func notIdentified(c *call, err error) error {
 	case c.r.Context().Err() != nil:
 		c.outcome, c.answered = "client-gone", true
 		return errGone
+	case errors.Is(err, auth.ErrKicked):
+		return &refusal{kind: kicked, cause: err}
 	case errors.Is(err, auth.ErrUnavailable):
 		return &refusal{kind: keysAway, cause: err}
 	}

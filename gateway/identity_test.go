@@ -67,14 +67,19 @@ func withIdentity(t testing.TB, anonymous auth.Grants, routes ...config.Route) f
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	v, err := auth.New(auth.Options{Issuers: []auth.Issuer{{Name: "i", Audience: []string{"headgate"}, KeyFile: file}}, PermissionsClaim: "nats", Anonymous: anonymous})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := v.Load(); err != nil {
-		t.Fatal(err)
-	}
 	return func(s *setup) {
+		options := auth.Options{Issuers: []auth.Issuer{{Name: "i", Audience: []string{"headgate"}, KeyFile: file}}, PermissionsClaim: "nats",
+			Anonymous: anonymous, SessionClaim: "sid"}
+		if s.revoked != nil {
+			options.Revocations = s.revoked
+		}
+		v, err := auth.New(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Load(); err != nil {
+			t.Fatal(err)
+		}
 		s.identities = v
 		s.cfg.Auth.Mode, s.cfg.Auth.Cookie = "jwt", "session"
 		if routes == nil {
@@ -330,7 +335,8 @@ func (c *counting) Identify(context.Context, string) (*auth.Identity, error) {
 	c.asked.Add(1)
 	return nil, c.err
 }
-func (c *counting) Anonymous() *auth.Identity { return nil }
+func (c *counting) Check(*auth.Identity) error { return c.err }
+func (c *counting) Anonymous() *auth.Identity  { return nil }
 
 func TestIdentity_KeysAwayIsOverload(t *testing.T) {
 	fake := &counting{err: auth.ErrUnavailable}

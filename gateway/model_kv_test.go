@@ -153,11 +153,11 @@ func flagsOf(name, key string, change ...func(*modelRoute)) modelRoute {
 }
 
 func kvRoutes() []modelRoute {
-	return []modelRoute{flagsOf("eu", "eu.>"), flagsOf("one", "us.k3"), flagsOf("kinds", "*.k1"), streamRoute("both", "", "", twoBuckets),
+	return []modelRoute{flagsOf("eu", "eu.>"), flagsOf("one", "us.k3"), flagsOf("kinds", "*.k1"), streamRoute("both", "", "", bothBuckets),
 		streamRoute("several", "", "", severalSources)}
 }
 
-func twoBuckets(r *modelRoute) {
+func bothBuckets(r *modelRoute) {
 	r.Sources = []config.Source{{Name: "flags", Type: "kv", Stream: "FLAGS", Subject: "eu.>"}, {Name: "more", Type: "kv", Stream: "MORE", Subject: ">"}}
 	r.filters = []string{"eu.>", ">"}
 }

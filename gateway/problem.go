@@ -32,6 +32,7 @@ const (
 	tokenAmbiguous
 	cookieCrossOrigin
 	claimsForbidden
+	kicked
 	notReadable
 	notPublishable
 	keysAway
@@ -93,6 +94,7 @@ var problems = [kinds]struct {
 		"Send the token as Authorization: Bearer …; or the operator allows the origin in the route's cors.origins, with credentials.", ""},
 	claimsForbidden: {"claims-forbidden", http.StatusForbidden, "The token does not say what this route requires",
 		"Ask whoever issues your tokens for the rights.", ""},
+	kicked:         {"kicked", http.StatusForbidden, "You are kept out for a while", "Come back later, or ask the operator.", ""},
 	notReadable:    {"not-readable", http.StatusForbidden, "You may not read this", "Ask whoever issues your tokens for the rights.", ""},
 	notPublishable: {"not-publishable", http.StatusForbidden, "You may not publish this", "Ask whoever issues your tokens for the rights.", ""},
 	keysAway:       {"keys", http.StatusServiceUnavailable, "Tokens cannot be checked at the moment", "Wait for the time in Retry-After.", "upstream"},

@@ -46,7 +46,7 @@ func (s *Server) publish(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := stillGood(id); err != nil {
+	if err := s.stillGood(c, id); err != nil {
 		return err
 	}
 	ack, err := s.bridge.Publish(c.r.Context(), subj, c.route.publish.header(c.r.Header), body)

@@ -3,6 +3,8 @@ package gateway
 import (
 	"net/netip"
 	"sync"
+
+	"headgate/auth"
 )
 
 // stream is what gateway keeps of an admitted stream: enough to give its admission back and to write its line in the log. It holds no
@@ -25,13 +27,28 @@ const (
 // streams is the table of admitted streams. An entry is the admission: whoever gives it back releases the limiter, and only the first
 // one can.
 type streams struct {
-	mu    sync.Mutex
-	slabs []*[streamSlab]stream // guarded by mu; slabs never move
-	free  uint32                // guarded by mu
-	used  int                   // guarded by mu
+	// fixed after init
+	owned, described bool // whether owners and abouts are kept
+
+	mu     sync.Mutex
+	slabs  []*[streamSlab]stream     // guarded by mu; slabs never move
+	owners []*[streamSlab]auth.Marks // guarded by mu; beside slabs: whose streams they are
+	abouts []*[streamSlab]about      // guarded by mu; beside slabs: what operators are told of them
+	free   uint32                    // guarded by mu
+	used   int                       // guarded by mu
 }
 
-func (t *streams) init() { t.free = noStream }
+// about is what operators see of a stream beyond the table.
+type about struct {
+	user     string // sub
+	subjects []string
+	began    int64 // Unix seconds
+}
+
+// init says what the table keeps beside admissions: owners to find those whose identity is revoked, descriptions for operators.
+func (t *streams) init(owned, described bool) {
+	t.free, t.owned, t.described = noStream, owned, described
+}
 
 // take enters a stream and returns its tag.
 func (t *streams) take(route uint32, number uint64, addr netip.Addr) uint64 {
@@ -62,6 +79,12 @@ func (t *streams) give(tag uint64) (stream, bool) {
 	}
 	out := *st
 	*st = stream{gen: gen + 1, next: t.free}
+	if t.owned {
+		t.owners[i/streamSlab][i%streamSlab] = auth.Marks{}
+	}
+	if t.described {
+		t.abouts[i/streamSlab][i%streamSlab] = about{}
+	}
 	t.free = i
 	t.used--
 	return out, true
@@ -84,5 +107,90 @@ func (t *streams) grow() {
 	}
 	slab[streamSlab-1].next = noStream
 	t.slabs = append(t.slabs, slab)
+	if t.owned {
+		t.owners = append(t.owners, new([streamSlab]auth.Marks))
+	}
+	if t.described {
+		t.abouts = append(t.abouts, new([streamSlab]about))
+	}
 	t.free = base
+}
+
+// own says whose a stream is. It must be called before the last look at the revocations: whichever comes first, that look or the sweep,
+// finds what the other has left.
+func (t *streams) own(tag uint64, m auth.Marks, a about) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := uint32(tag)
+	if !t.takenLocked(tag) {
+		return
+	}
+	if t.owned {
+		t.owners[i/streamSlab][i%streamSlab] = m
+	}
+	if t.described {
+		t.abouts[i/streamSlab][i%streamSlab] = a
+	}
+}
+
+func (t *streams) takenLocked(tag uint64) bool {
+	i, gen := uint32(tag), uint32(tag>>32)
+	return int(i) < len(t.slabs)*streamSlab && gen%2 == 1 && t.at(i).gen == gen
+}
+
+// taken says whether a tag is in the table.
+func (t *streams) taken(tag uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.takenLocked(tag)
+}
+
+// row is a copy of a stream in the table.
+type row struct {
+	stream
+	index uint32
+	marks auth.Marks
+	about about
+}
+
+func (r *row) tag() uint64 { return uint64(r.gen)<<32 | uint64(r.index) }
+
+// each calls f for the streams from an index on, until it returns false. f is called without the lock, a slab of copies at a time.
+func (t *streams) each(from uint32, f func(r *row) bool) {
+	rows := make([]row, 0, streamSlab)
+	for n := int(from / streamSlab); ; n++ {
+		rows = t.copySlab(n, from, rows[:0])
+		if rows == nil {
+			return
+		}
+		for i := range rows {
+			if !f(&rows[i]) {
+				return
+			}
+		}
+	}
+}
+
+// copySlab is nil behind the last slab.
+func (t *streams) copySlab(n int, from uint32, rows []row) []row {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n >= len(t.slabs) {
+		return nil
+	}
+	for i := range t.slabs[n] {
+		st, index := &t.slabs[n][i], uint32(n*streamSlab+i)
+		if st.gen%2 == 0 || index < from {
+			continue
+		}
+		r := row{stream: *st, index: index}
+		if t.owned {
+			r.marks = t.owners[n][i]
+		}
+		if t.described {
+			r.about = t.abouts[n][i]
+		}
+		rows = append(rows, r)
+	}
+	return rows
 }

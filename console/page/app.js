@@ -8,7 +8,8 @@ import { describe } from './notices.js';
 import { Phases } from './phases.js';
 import { setUpPublish } from './publish.js';
 import * as snippets from './snippets.js';
-import { Stream } from './stream.js';
+import { Stream, parseJSON } from './stream.js';
+import { Token } from './token.js';
 
 const TYPES = 12; // event types in the EventSource snippet
 
@@ -29,6 +30,7 @@ let state = 'idle';
 let countdown = 0;
 let tab = 'curl';
 let form = null;
+let token = null;
 
 function show(name, detail) {
   state = name;
@@ -56,7 +58,10 @@ function show(name, detail) {
     note('cut', `Connection cut by you${stream.lastId ? `, after ${stream.lastId}` : ''}`);
     if (form.route.ids) form.position(stream.lastId);
   }
-  if (name === 'open') form.forget();
+  if (name === 'open') {
+    form.forget();
+    token.fresh();
+  }
   if (name === 'ended') note('ended', detail.why);
   if (name === 'connecting') {
     $('problem').hidden = true;
@@ -67,7 +72,7 @@ function show(name, detail) {
 }
 
 // again says whether the second button connects rather than cuts.
-const again = () => ['waiting', 'cut', 'ended'].includes(state);
+const again = () => ['waiting', 'cut', 'ended', 'refused'].includes(state);
 
 const running = () => ['connecting', 'open', 'waiting', 'cut'].includes(state);
 
@@ -90,6 +95,8 @@ function block(b) {
   judge(b, seen.kind, phase);
   if (b.dispatch) meter.event(b.size);
   else meter.quiet(b.size, seen.type === 'heartbeat' ? at : 0);
+  if (b.dispatch && b.type === '$expiring') token.expiring(Number(parseJSON(b.data)?.in) || 0);
+  if (b.dispatch && b.type === '$end' && parseJSON(b.data)?.reason === 'token-expired') token.ended();
   if (seen.kind === 'gap') {
     meter.gaps++;
     $('announce').textContent = seen.note;
@@ -133,7 +140,7 @@ function problem(p) {
 }
 
 function connect() {
-  const missing = form.problem();
+  const missing = form.problem() || token.problem();
   $('form-error').textContent = missing;
   $('form-error').hidden = missing === '';
   if (missing) return;
@@ -142,7 +149,7 @@ function connect() {
   meter.reset();
   continuity.reset();
   types.clear();
-  stream = new Stream(request.url, request, { state: show, block, head, problem });
+  stream = new Stream(request.url, request, { state: show, block, head, problem, token: () => token.text });
   $('state-url').textContent = stream.target;
   form.save(true);
   stream.open();
@@ -158,7 +165,7 @@ function reconnect() {
 }
 
 function snippet() {
-  const request = form.request();
+  const request = { ...form.request(), token: token.text !== '' };
   if (types.size > 0 && stream.url === request.url) request.types = [...types];
   $('snippet').textContent = {
     curl: () => snippets.curl(request),
@@ -196,6 +203,7 @@ function setUpTabs() {
 function setUp() {
   $('insecure').hidden = !info.insecure;
   $('version').textContent = info.version || '';
+  token = new Token(info, () => snippet());
   form = new Form(info.routes, () => {
     if (!form) return;
     snippet();

@@ -63,7 +63,7 @@ export class Form {
 
   pick(values = {}) {
     const { route } = this;
-    $('path').textContent = `GET ${route.path}`;
+    $('path').textContent = `GET ${route.path}${route.required ? ' · needs a token' : ''}`;
     this.params.show(route, values);
     const open = Boolean(route.allow);
     $('subjects-field').hidden = !open;

@@ -12,8 +12,9 @@ const string = (text) => JSON.stringify(text);
 const since = (request) => positioned(request.url, request.lastId ? {} : request);
 
 export function curl(request) {
+  const token = request.token ? ' -H "Authorization: Bearer $TOKEN"' : '';
   const id = request.lastId ? ` -H ${quote(`Last-Event-ID: ${request.lastId}`)}` : '';
-  return `curl -N${id} ${quote(since(request))}`;
+  return `curl -N${token}${id} ${quote(since(request))}`;
 }
 
 export function curlPublish(url, body, kind) {
@@ -22,6 +23,7 @@ export function curlPublish(url, body, kind) {
 
 export function eventSource(request) {
   const lines = [
+    ...(request.token ? ['// An EventSource sends no token: use a cookie, or examples/client/headgate.js.'] : []),
     // A browser gives the id itself when it reconnects; only the first position is ours to say.
     `const source = new EventSource(${string(positioned(request.url, request))});`,
     '',
@@ -39,6 +41,7 @@ export function eventSource(request) {
 
 export function viaFetch(request) {
   const headers = [`Accept: 'text/event-stream'`];
+  if (request.token) headers.push('Authorization: `Bearer ${token}`');
   if (request.lastId) headers.push(`'Last-Event-ID': ${string(request.lastId)}`);
   return `const response = await fetch(${string(since(request))}, {
   headers: { ${headers.join(', ')} },

@@ -4,7 +4,7 @@ import { Parser } from './sse.js';
 
 const DEFAULT_RETRY = 3000; // milliseconds until the stream says otherwise
 
-// Stream reports to handlers: state(name, detail), block(block), head(response), problem(problem).
+// Stream reports to handlers: state(name, detail), block(block), head(response), problem(problem). It asks them for the token().
 // States: idle, connecting, open, waiting (detail.until), cut, ended, refused.
 export class Stream {
   // first is what the first request says besides: {lastId, since}. A page cannot set header fields there, so it goes into the address.
@@ -31,7 +31,10 @@ export class Stream {
     try {
       const headers = { Accept: 'text/event-stream' };
       if (this.lastId !== '') headers['Last-Event-ID'] = this.lastId;
-      const response = await fetch(this.target, { headers, cache: 'no-store', signal: abort.signal });
+      const token = this.handlers.token();
+      if (token !== '') headers.Authorization = `Bearer ${token}`; // RFC 6750, section 2.1
+      // A cookie beside a token is one identity too many, and a token is for this address alone.
+      const response = await fetch(this.target, { headers, cache: 'no-store', signal: abort.signal, redirect: token === '' ? 'follow' : 'error', credentials: token === '' ? 'same-origin' : 'omit' });
       if (await this.accepted(response)) {
         this.handlers.head(response);
         this.handlers.state('open', {});

@@ -68,6 +68,12 @@ func Prefilled(state func() (bool, string), limit time.Duration, now func() time
 	}}
 }
 
+// RevocationsKnown is not ready until the revocations have been read once: before that no token can be checked. Later they are known,
+// also while new ones are not heard of.
+func RevocationsKnown(state func() (bool, string)) Check {
+	return Check{Name: "revocations", Run: state}
+}
+
 // NotDraining is not ready once the drain has begun, so that no new streams are sent here.
 func NotDraining(draining func() bool) Check {
 	return Check{Name: "drain", Run: func() (bool, string) {

@@ -24,6 +24,8 @@ func check(c *Config, read reader, r *report) {
 	checkProxies(c.HTTP.TrustedProxies, r)
 	checkNATS(&c.NATS, read, r)
 	checkJetStream(&c.JetStream, r)
+	checkRevocation(c, r)
+	checkControl(c, r)
 	checkOrigins(c.CORS, func(_ int, p Problem) {
 		p.Variable, p.Value = "CORS_ALLOWED_ORIGINS", strings.Join(c.CORS.AllowedOrigins, ",")
 		r.fail(p)

@@ -26,7 +26,7 @@ var issuerVariables = map[string]string{"issuer": "AUTH_ISSUER", "audience": "AU
 // settleIssuers takes the issuer of the environment where the file has none.
 func settleIssuers(c *Config, read reader, r *report) {
 	a := &c.Auth
-	one := Issuer{a.Issuer, a.Audience, a.JWKSURL, a.KeyFile, a.SecretFile, a.Algorithms, a.Type}
+	one := a.variables()
 	variable := firstIssuerVariable(one)
 	switch {
 	case a.Mode == "none" && variable != "":
@@ -48,6 +48,11 @@ func settleIssuers(c *Config, read reader, r *report) {
 			Expected: "AUTH_ISSUER, AUTH_AUDIENCE and one of AUTH_JWKS_URL, AUTH_KEY_FILE and AUTH_SECRET_FILE; or auth.issuers in the routes file",
 			Example:  "AUTH_ISSUER=https://issuer.example AUTH_AUDIENCE=headgate AUTH_JWKS_URL=https://issuer.example/.well-known/jwks.json"})
 	}
+}
+
+// variables are the issuer that the environment names.
+func (a *Auth) variables() Issuer {
+	return Issuer{a.Issuer, a.Audience, a.JWKSURL, a.KeyFile, a.SecretFile, a.Algorithms, a.Type}
 }
 
 func firstIssuerVariable(i Issuer) string {
@@ -108,6 +113,10 @@ func (b *builder) checkIssuers(y *identityYAML) {
 func checkIssuer(i Issuer, read reader, fail func(field string, p Problem)) {
 	if i.Issuer == "" {
 		fail("issuer", Problem{Message: "missing: it is compared with the iss claim", Example: "https://issuer.example"})
+	}
+	if i.Issuer == DevIssuer {
+		fail("issuer", Problem{Message: "this is the issuer of the tokens that headgate token makes for -dev", Expected: "a name of your own",
+			Example: "https://issuer.example", Hint: "with -dev and AUTH_MODE=jwt those tokens are accepted where no issuer is named"})
 	}
 	if len(i.Audience) == 0 || slices.Contains(i.Audience, "") {
 		fail("audience", Problem{Message: "missing: without it, tokens that were issued for other services would be accepted", Example: "headgate"})

@@ -167,6 +167,10 @@ func (b *builder) checkKV(source *val[sourceYAML], route *Route, segments []segm
 		p := Problem{Message: "bucket: " + quoteShort(s.Bucket.v) + " cannot be a bucket's name", Expected: bucketNameForm}
 		b.d.fail(s.Bucket.at, p)
 	}
+	if s.Bucket.v != "" && s.Bucket.v == b.c.Auth.RevocationBucket {
+		b.d.fail(s.Bucket.at, Problem{Message: "bucket: " + s.Bucket.v + " holds the revocations (AUTH_REVOCATION_BUCKET), which are not for clients",
+			Hint: "keep what clients read in another bucket"})
+	}
 	if !s.Key.said() {
 		return []string{">"}
 	}

@@ -20,6 +20,8 @@ type Config struct {
 
 	RoutesFile     string   `env:"ROUTES_FILE" doc:"path of the routes file" example:"/etc/headgate/routes.yaml"`
 	SubjectsAllow  []string `env:"SUBJECTS_ALLOW" doc:"subjects that clients may name on the route /events, with or without a routes file" example:"feed.>,prices.*"`
+	Control        bool     `env:"CONTROL" doc:"answer operators over NATS, as the micro service headgate: stats, connections, kick, revoke"`
+	ControlPrefix  string   `env:"CONTROL_PREFIX" doc:"what the subjects of that begin with; its first token starts with _ or $, which no route can reach; whoever may publish there is an operator" example:"_HEADGATE"`
 	Console        bool     `env:"CONSOLE" doc:"serve the console page at /console/, without its publish box"`
 	ReadyNATSGrace Duration `env:"READINESS_NATS_GRACE" doc:"how long /readyz stays ok while NATS is away after having been there; 0 = for ever"`
 
@@ -131,6 +133,11 @@ type Auth struct {
 	ExpiryNotice     Duration `env:"EXPIRY_NOTICE" doc:"how long before exp, not exp + leeway, a stream says $expiring; 0 = never" max:"86400000000000"`
 	Cookie           string   `env:"COOKIE" doc:"name of a cookie that may hold the token, besides Authorization: Bearer; empty = none" example:"__Host-session"`
 	QueryParameter   string   `env:"QUERY_PARAMETER" doc:"name of a query parameter that may hold the token; proxies and browsers keep URLs in logs and histories; empty = none" example:"access_token"`
+	// Revocations: see docs/security.md.
+	RevocationBucket  string   `env:"REVOCATION_BUCKET" doc:"Key-Value bucket that says which tokens, users, sessions and connections are revoked; empty = nothing can be revoked" example:"REVOKED"`
+	RevocationTTL     Duration `env:"REVOCATION_TTL" doc:"make the bucket if it is missing, with values that are kept so long; longer than any token lives; 0 = it must be there" example:"24h" max:"31536000000000000"`
+	RevocationEntries int      `env:"REVOCATION_ENTRIES" doc:"how many revocations are held in memory, about 1 KiB each; with more of them no token can be checked any more, and none is accepted" min:"1" max:"10000000"`
+	SessionClaim      string   `env:"SESSION_CLAIM" doc:"claim that names the session a token belongs to, for revocations; dots lead into objects"`
 
 	// Issuers are those of the routes file, or the one of the variables.
 	Issuers []Issuer `env:"-"`
@@ -193,22 +200,13 @@ func DefaultConfig() Config {
 			SlowConsumer: "disconnect", MaxEventBytes: 1 << 20, ResumeEvents: 64, ResumeAge: time.Minute},
 		Limit: Limit{ConnectionsPerIP: -1, ConnectRate: -1, ConnectBurst: 20, PublishBytes: 64 << 10, Topics: 100_000,
 			SubjectsPerStream: 32, Addresses: 100_000},
-		Auth:     Auth{PermissionsClaim: "nats", Leeway: 30 * time.Second, ExpiryNotice: 30 * time.Second},
+		Auth: Auth{PermissionsClaim: "nats", Leeway: 30 * time.Second, ExpiryNotice: 30 * time.Second, RevocationEntries: 100_000,
+			SessionClaim: "sid"},
 		Shutdown: Shutdown{Delay: 5 * time.Second, Drain: 30 * time.Second, Timeout: 40 * time.Second},
 		Log:      Log{Level: "info", Format: "auto"},
-	}
-}
 
-// devConfig is what -dev changes in DefaultConfig: loopback only, console on, nobody is asked who he is, nobody balances load, and no crowd
-// comes back when a stream that was missing has been made.
-func devConfig(c Config) Config {
-	c.Dev = true
-	c.HTTP.Addr, c.Admin.Addr = "127.0.0.1:8080", "127.0.0.1:9090"
-	c.Console = true
-	c.Auth.Mode = "none"
-	c.Shutdown.Delay = 0
-	c.SSE.OverloadRetry, c.SSE.OverloadJitter = time.Second, 0
-	return c
+		ControlPrefix: "_HEADGATE",
+	}
 }
 
 // routeDefaults is a route that says nothing: what is built in, then what the environment says.

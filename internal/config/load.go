@@ -7,6 +7,8 @@ type Options struct {
 	Environ  []string                     // KEY=value, as os.Environ gives it
 	Dev      bool                         // the -dev flag
 	ReadFile func(string) ([]byte, error) // nil = os.ReadFile
+	// DevKeyFile is the public key of the tokens that `headgate token` signs; "" = there are none. Only Dev makes use of it.
+	DevKeyFile string
 }
 
 // Load makes the configuration from the environment and the routes file. It starts nothing, changes nothing and may be called
@@ -23,9 +25,11 @@ func Load(o Options) (Config, []Warning, error) {
 	vars := environ(o.Environ)
 	readEnv(&c, vars, r)
 	checkUnknown(vars, r)
+	devIdentity(&c, o.DevKeyFile, vars)
 	readSecrets(&c, o.ReadFile, r)
 	check(&c, o.ReadFile, r)
 	c.Routes = loadRoutes(&c, o.ReadFile, r)
+	devIssuer(&c, o.DevKeyFile)
 	settleIssuers(&c, o.ReadFile, r)
 	return c, r.warnings, r.err()
 }

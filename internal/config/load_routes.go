@@ -1,18 +1,12 @@
 package config
 
 import (
-	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
 
 	"headgate/internal/subject"
 )
-
-// devRoutes are the routes of -dev where the operator names none.
-//
-//go:embed dev_routes.yaml
-var devRoutes []byte
 
 const smallestExample = `version: 1
 routes:
@@ -35,6 +29,9 @@ func loadRoutes(c *Config, read reader, r *report) []Route {
 		routes = b.file(c.RoutesFile, text, r)
 	case len(c.SubjectsAllow) == 0 && c.Dev:
 		routes = b.file("dev_routes.yaml", devRoutes, r)
+		if c.Auth.Mode == "jwt" {
+			routes = b.file("dev_private.yaml", devPrivate, r) // and those before
+		}
 		for i := range routes {
 			routes[i].Line = 0
 		}

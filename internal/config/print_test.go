@@ -17,7 +17,7 @@ func genEnv(t *rapid.T) []string {
 	env := []string{"AUTH_MODE=none", "ROUTES_FILE=/routes.yaml", "SHUTDOWN_TIMEOUT=2h", "SHUTDOWN_DRAIN=" + durationText(genDuration(t, 0)), "SHUTDOWN_DELAY=" + durationText(genDuration(t, 0))}
 	for _, f := range fields() {
 		file := strings.HasSuffix(f.name, "_FILE")
-		if file || f.secret || strings.HasPrefix(f.name, "SHUTDOWN_") || f.name == "AUTH_MODE" || firstIssuerVariables[f.name] || f.name == "JETSTREAM_API_PREFIX" || !rapid.Bool().Draw(t, f.name) {
+		if file || f.secret || strings.HasPrefix(f.name, "SHUTDOWN_") || f.name == "AUTH_MODE" || firstIssuerVariables[f.name] || strings.HasPrefix(f.name, "AUTH_REVOCATION_") || f.name == "JETSTREAM_API_PREFIX" || !rapid.Bool().Draw(t, f.name) {
 			continue
 		}
 		text := f.sample(&defaults)

@@ -70,5 +70,5 @@ func underOurPrefix(name string) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc([]string{"ROUTES_", "SUBJECTS_", "READINESS_"}, func(p string) bool { return strings.HasPrefix(name, p) })
+	return slices.ContainsFunc([]string{"ROUTES_", "SUBJECTS_", "READINESS_", "CONTROL_"}, func(p string) bool { return strings.HasPrefix(name, p) })
 }

@@ -35,7 +35,7 @@ func (s *shard) stop(i uint32, r Reason) {
 // sayEnd writes $end, with the last id once more where that is the group's, and the end of the response.
 func (s *shard) sayEnd(g *group, sl *slot, sd *side) {
 	var id []byte
-	if !sd.adrift && sl.next == g.log.seq { // it has been given everything that is sealed
+	if !sd.adrift && sd.again == nil && sl.next == g.log.seq { // it has been given everything that is sealed, and owes nothing
 		id = append(id, g.id(s, g.head())...)
 	}
 	s.letGo(g, sd)

@@ -71,6 +71,11 @@ func (s *shard) check(c *checking) {
 	if sided != len(s.sides) {
 		broken("%d sides in use, %d kept", sided, len(s.sides))
 	}
+	for g, all := range s.again {
+		if s.groups.table[g.index] != g || len(all) == 0 || len(all) > len(g.pos) {
+			broken("group %q: %d new beginnings are remembered", g.key, len(all))
+		}
+	}
 	groups := 0
 	for _, g := range s.groups.table {
 		if g == nil {

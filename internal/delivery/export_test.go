@@ -1,8 +1,74 @@
 package delivery
 
+import "context"
+
 // Wake makes every shard look at its clock.
 func (s *Server) Wake() {
 	for _, sh := range s.shards {
 		_ = sh.mail.put(op{kind: opTick})
 	}
+}
+
+// look runs f on the goroutine of every shard that has clients.
+func (s *Server) look(ctx context.Context, f func(*shard)) error {
+	for _, sh := range s.shards {
+		first := true
+		match := func(uint64) bool {
+			if first {
+				f(sh)
+			}
+			first = false
+			return false
+		}
+		if err := sh.mail.put(op{kind: opEnd, arg: &ending{match: match}}); err != nil {
+			return err
+		}
+	}
+	_, err := s.Check(ctx) // is handled behind it
+	return err
+}
+
+// Settled says whether every round has run.
+func (s *Server) Settled(ctx context.Context) (bool, error) {
+	settled := true
+	err := s.look(ctx, func(sh *shard) {
+		for _, g := range sh.groups.table {
+			settled = settled && (g == nil || g.idle())
+		}
+	})
+	return settled, err
+}
+
+// Agains counts the new beginnings that are remembered.
+func (s *Server) Agains(ctx context.Context) (n int, err error) {
+	err = s.look(ctx, func(sh *shard) {
+		for _, all := range sh.again {
+			n += len(all)
+		}
+	})
+	return n, err
+}
+
+// Ending counts the clients that have been told to end and are still there.
+func (s *Server) Ending(ctx context.Context) (n int, err error) {
+	err = s.look(ctx, func(sh *shard) {
+		for _, sd := range sh.sides {
+			if sd.end != None {
+				n++
+			}
+		}
+	})
+	return n, err
+}
+
+// Blocked counts the clients whose sockets, or writers, have refused something or are not done with it.
+func (s *Server) Blocked(ctx context.Context) (n int, err error) {
+	err = s.look(ctx, func(sh *shard) {
+		for _, sd := range sh.sides {
+			if sd.wants != 0 {
+				n++
+			}
+		}
+	})
+	return n, err
 }

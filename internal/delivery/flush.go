@@ -93,7 +93,7 @@ func (s *shard) took(g *group, sl *slot, sd *side, n int) {
 		if e.end != None && sd.end == None {
 			sd.end, sd.by = e.end, s.now+int64(endGrace)
 		}
-		if e.again != nil && sd.end == None {
+		if e.again != nil {
 			sd.again = e.again
 		}
 		e.refs--
@@ -125,12 +125,12 @@ func (s *shard) next(i uint32, sl *slot, sd *side, g *group) bool {
 	case sd.end != None:
 		s.sayEnd(g, sl, sd)
 		return true
-	case sd.jump:
-		s.jumped(g, sl, sd)
-		return true
 	case sd.again != nil:
 		s.readAgain(i, sl, sd, g, sd.again)
 		return false
+	case sd.jump:
+		s.jumped(g, sl, sd)
+		return true
 	case sd.read != nil:
 		return s.readOn(i, sl, sd, g)
 	}

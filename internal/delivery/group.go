@@ -1,8 +1,6 @@
 package delivery
 
 import (
-	"slices"
-
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 )
@@ -117,8 +115,7 @@ func (g *group) append(s *shard, e flow.Event) {
 			g.log.seal(&s.buffers, s.now)
 			t.end = endReason(e.End)
 			if e.Again != nil {
-				t.again = &again{state: e.Again, from: slices.Clone(g.pos), seq: t.seq}
-				s.again[g] = t.again
+				s.beginAgain(g, t, e)
 			}
 		}
 		s.markDirty(g)

@@ -29,6 +29,7 @@ type rig struct {
 	t         *testing.T
 	server    *delivery.Server
 	topic     *topic
+	buckets   *buckets // not nil: what clients follow instead
 	policy    *delivery.Policy
 	transport string
 	addr      string
@@ -114,15 +115,21 @@ func (r *rig) forward(d time.Duration) {
 
 func (r *rig) handle(w http.ResponseWriter, req *http.Request) {
 	tag := r.tags.Add(1)
-	c := delivery.Client{Tag: tag, Key: "k", Source: r.topic.open(), Policy: r.policy, Retry: 2 * time.Second,
-		Ready: readyFrame(tag), Lifetime: r.lifetime}
+	c := delivery.Client{Tag: tag, Key: "k", Policy: r.policy, Retry: 2 * time.Second, Ready: readyFrame(tag), Lifetime: r.lifetime}
+	if r.buckets == nil {
+		c.Source = r.topic.open()
+	} else {
+		c.Source = r.buckets.open()
+	}
 	if r.expires != 0 {
 		c.Expires, c.Notice = time.Now().Add(time.Duration(r.offset.Load())+r.expires), r.notice
 	}
 	if r.key != nil {
 		c.Key = r.key(req)
 	}
-	if id := req.Header.Get("Last-Event-ID"); id == snapshotWanted {
+	if id := req.Header.Get("Last-Event-ID"); r.buckets != nil && id == snapshotWanted {
+		c.From, c.State, c.Bare = r.buckets.beginning(), owedParts{0: true, 1: true}, true
+	} else if id == snapshotWanted {
 		c.From, c.State, c.Bare = cursor.Position{{Tag: cursor.MakeTag("test")}}, snapshotWanted, true
 	} else if id != "" {
 		p, err := cursor.Parse(id)

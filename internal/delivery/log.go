@@ -34,13 +34,6 @@ type entry struct {
 	next    *entry
 }
 
-// again is what those read who have been given an entry with it.
-type again struct {
-	state func() any
-	from  cursor.Position
-	seq   uint64 // of the entry
-}
-
 // amount is how much of a log there is: to compare two of them says how far one place is behind another, without a walk between them.
 type amount struct{ bytes, events int64 }
 

@@ -31,7 +31,7 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 		// What followed the pinned head has been let go meanwhile: pin again, and read up to there.
 		s.pin(g, sl, sd)
 		s.ask(i, sl, r, g)
-		return false
+		return len(sd.private) > 0
 	}
 	if g.ended != None && sl.next == g.log.seq {
 		s.stop(i, g.ended) // nothing follows where it would go live
@@ -63,21 +63,12 @@ func (s *shard) readBeyond(i uint32, sl *slot, sd *side, g *group) bool {
 	s.letGo(g, sd)
 	s.pin(g, sl, sd)
 	s.ask(i, sl, sd.read, g)
-	return false
+	return len(sd.private) > 0
 }
 
-// readAgain makes a client read from where it is, because its source gives everybody a fresh state.
-func (s *shard) readAgain(i uint32, sl *slot, sd *side, g *group, a *again) {
-	sd.again = nil
-	sd.read = &readState{from: slices.Clone(a.from), state: a.state(), bare: true}
-	sl.state = reading
-	s.letGo(g, sd)
-	s.pin(g, sl, sd)
-	s.flush(i)
-}
-
-// pin makes the head of the log the place where this client will go live.
+// pin makes the head of the log the place where this client will go live. What it passes over on the way there it owes.
 func (s *shard) pin(g *group, sl *slot, sd *side) {
+	s.owe(sd, s.owed(g, sl))
 	r := sd.read
 	r.done, r.begun = false, false
 	r.to = append(r.to[:0], g.head()...)

@@ -25,8 +25,8 @@ type shard struct {
 	small    []*group // groups with something to send
 	large    []*group
 	joins    []*joining
-	early    []turn            // reading clients that are ahead of their group, see hold.go
-	again    map[*group]*again // the last fresh state that everybody in the group was to read
+	early    []turn              // reading clients that are ahead of their group, see hold.go
+	again    map[*group][]*again // where sources began again, in the order of the log, while somebody may pass over it
 	stats    stats
 	stopping bool
 	stopBy   int64
@@ -51,7 +51,7 @@ type shard struct {
 }
 
 func newShard(s *Server) *shard {
-	sh := &shard{server: s, sides: map[uint32]*side{}, again: map[*group]*again{}, bell: make(chan struct{}, 1)}
+	sh := &shard{server: s, sides: map[uint32]*side{}, again: map[*group][]*again{}, bell: make(chan struct{}, 1)}
 	sh.groups.byKey = map[string]*group{}
 	sh.slots.free = none
 	sh.wheel.init()
@@ -97,7 +97,7 @@ func (s *shard) patience() time.Duration {
 	if s.stopping {
 		return min(d, tickLength)
 	}
-	if len(s.sides) > 0 {
+	if len(s.sides)+len(s.again) > 0 {
 		return min(d, time.Second)
 	}
 	return d
@@ -120,9 +120,10 @@ func (s *shard) step() bool {
 		s.runRounds()
 		worked = true
 	}
-	if len(s.sides) > 0 && s.now-s.sidesAt > int64(time.Second) {
+	if len(s.sides)+len(s.again) > 0 && s.now-s.sidesAt > int64(time.Second) {
 		s.sidesAt = s.now
 		s.checkSides()
+		s.forgetAgain()
 	}
 	return worked
 }

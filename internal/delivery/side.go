@@ -20,7 +20,7 @@ type side struct {
 	last bool       // private ends with the end of the response
 	by   int64      // an ending client is cut then
 
-	again *again // behind what it has been given, it reads
+	again *again // it has been given that: next, it reads
 
 	adrift bool // was reading when it was ended: its position is not one of the log
 

@@ -47,7 +47,7 @@ func (s *shard) checkSlow(i uint32, sl *slot, sd *side, g *group) {
 	if !g.overBounds(sd.entry, s.now) {
 		return
 	}
-	if sd.read != nil {
+	if sd.read != nil || sd.again != nil {
 		// A reading client is judged by its progress. Its place in the log is only a convenience; it will pin another.
 		s.letGo(g, sd)
 		return
@@ -89,9 +89,7 @@ func (s *shard) keepOnly(g *group, sl *slot, sd *side) {
 // jumped puts the client at the head and tells it.
 func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	sd.jump = false
-	if a := s.again[g]; a != nil && sl.next <= a.seq {
-		sd.again = a // it must not miss that
-	}
+	owed := s.owed(g, sl)
 	if g.ended != None && sd.end == None {
 		sd.end, sd.by = g.ended, s.now+int64(endGrace) // the last event was among what it has jumped over
 	}
@@ -99,13 +97,19 @@ func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	sl.next, sl.told = g.log.seq, g.headVersion()
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
 	s.server.cfg.OnSlow(len(g.policy.SlowGaps))
-	id := append([]byte(nil), g.id(s, g.head())...)
+	var id []byte
+	if len(owed) == 0 {
+		id = append(id, g.id(s, g.head())...)
+	}
 	for n, gap := range g.policy.SlowGaps {
 		if n < len(g.policy.SlowGaps)-1 {
 			s.private(sd, gap, nil) // a client that is cut now hears of all of them again
 			continue
 		}
 		s.private(sd, gap, id)
+	}
+	if len(owed) > 0 {
+		s.readOwed(sl, sd, g, owed)
 	}
 }
 

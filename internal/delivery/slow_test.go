@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"headgate/internal/cursor"
+	"headgate/internal/flow"
 	"headgate/internal/sse"
 )
 
@@ -90,5 +92,35 @@ func TestAClientThatJumpsAgainAndAgainHoldsNoMore(t *testing.T) {
 	}
 	if most > 100 {
 		t.Fatalf("it holds up to %d bytes of its own", most)
+	}
+}
+
+// A round costs the same, however many tiny events a client is behind.
+func TestTheCostOfARoundDoesNotGrowWithWhatOneClientIsBehind(t *testing.T) {
+	s, g, _, _, _ := behind(0)
+	g.policy = &Policy{DropOldest: true, IDs: true, BufferBytes: 1 << 30, BufferEvents: 1 << 30, BufferAge: time.Hour}
+	tiny := sse.NewFrame("", []byte("12345678"))
+	rounds := func(n int) time.Duration {
+		began := time.Now()
+		for range n {
+			g.append(s, flow.Event{Frame: tiny, Seq: g.pos[0].Seq + 1})
+			s.runRounds()
+		}
+		return time.Since(began)
+	}
+	least := func() time.Duration { // whatever else the machine does
+		d := time.Hour
+		for range 20 {
+			d = min(d, rounds(50))
+		}
+		return d
+	}
+	near := least()
+	rounds(100_000)
+	if n := g.log.seq - g.log.first.seq; n < 100_000 || !g.idle() || s.stats.drops > 0 {
+		t.Fatalf("the client is %d entries behind, and has jumped %d times", n, s.stats.drops)
+	}
+	if far := least(); far > 20*near {
+		t.Errorf("50 rounds take %v with a client that is 100,000 behind, and %v without", far, near)
 	}
 }

@@ -108,7 +108,7 @@ func (p *topic) refresh() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.sinks {
-		s.Push(flow.Event{Frame: freshFrame, Seq: p.seq, Bare: true, Again: func() any { return snapshotWanted }})
+		s.Push(flow.Event{Frame: freshFrame, Seq: p.seq, Bare: true, Again: func(any) any { return snapshotWanted }})
 	}
 }
 

@@ -19,9 +19,10 @@ type Event struct {
 	Tag   cursor.Tag // not zero: the source begins again, the entry becomes exactly this tag and Seq
 	Bare  bool       // the block carries no id: a client that is cut here comes back with the one before
 	End   End        // the stream ends behind this event
-	// Again: not nil, and there is a Frame: whoever has been given the event reads on from its position, with these notes for the first
-	// Ask. So a source gives its followers a fresh state.
-	Again func() any
+	// Again: not nil, and there is a Frame: whoever has been given the event, or has passed over it, reads on. So a source gives its
+	// followers a fresh state. It makes the notes for the next Ask of a client from those that there are, nil for one that is live; no Ask
+	// with them is under way. It may be called many times, by any goroutine, and must be quick.
+	Again func(state any) any
 }
 
 // End says how an event ends the streams that it reaches.

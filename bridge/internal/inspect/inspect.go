@@ -24,6 +24,10 @@ type Config struct {
 	JetStream config.JetStream
 	Options   []nats.Option // of conn.Options
 	Routes    []config.Route
+
+	Bucket    string        // of revocations; "" = none
+	BucketTTL time.Duration // headgate makes it; 0 = it must be there
+	Control   string        // prefix of the operators' subjects; "" = they are not answered
 }
 
 // maxTime bounds the whole inspection; one answer is waited for as long as a new stream would, NATS_CONFIRM_TIMEOUT.
@@ -65,6 +69,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	i.core(ctx, uses)
 	i.publishing(ctx)
 	i.streams(ctx, uses)
+	i.operators(ctx)
 	if err := ctx.Err(); err != nil {
 		i.unfinished(err)
 	}

@@ -14,6 +14,7 @@ import (
 type Permissions struct {
 	Publish   []string
 	Subscribe []string
+	Answers   bool // to requests, wherever those want them
 }
 
 // apiRequests are the requests that each stream takes, with what follows its name. The names of consumers are random, so they cannot be
@@ -51,9 +52,10 @@ func permissions(cfg Config, api jsapi.API, uses []usage) Permissions {
 			p.Publish = append(p.Publish, api.Subject(r.request, stream)+r.rest)
 		}
 	}
-	if len(streams) > 0 {
+	if len(streams) > 0 || cfg.Bucket != "" {
 		p.Subscribe = append(p.Subscribe, inboxPrefix(cfg)+".>")
 	}
+	p.operators(cfg, api)
 	for _, r := range cfg.Routes {
 		if r.Publish == nil {
 			continue
@@ -82,7 +84,11 @@ func (p Permissions) String() string {
 
 // Block is the permissions block of a user in nats-server's configuration.
 func (p Permissions) Block() string {
-	return "permissions {\n" + block("publish", p.Publish) + block("subscribe", p.Subscribe) + "}\n"
+	answers := ""
+	if p.Answers {
+		answers = "  allow_responses: true\n"
+	}
+	return "permissions {\n" + block("publish", p.Publish) + block("subscribe", p.Subscribe) + answers + "}\n"
 }
 
 // block is one side. Without a list the server would allow everything.
@@ -101,7 +107,11 @@ func block(name string, list []string) string {
 
 // NSC is the command that gives a user of a JWT account these permissions.
 func (p Permissions) NSC() string {
-	return "nsc edit user --name headgate" + nscFlags("pub", p.Publish) + nscFlags("sub", p.Subscribe) + "\n"
+	answers := ""
+	if p.Answers {
+		answers = " \\\n  --allow-pub-response"
+	}
+	return "nsc edit user --name headgate" + nscFlags("pub", p.Publish) + nscFlags("sub", p.Subscribe) + answers + "\n"
 }
 
 func nscFlags(side string, list []string) string {

@@ -131,6 +131,20 @@ func (a API) get(ctx context.Context, nc *nats.Conn, stream string, ask map[stri
 	return *r.Message, nil
 }
 
+// CreateStream makes a stream.
+func (a API) CreateStream(ctx context.Context, nc *nats.Conn, cfg jetstream.StreamConfig) error {
+	var r struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := a.request(ctx, nc, a.Subject("STREAM.CREATE", cfg.Name), cfg, &r); err != nil {
+		return err
+	}
+	if r.Error != nil {
+		return apiError(r.Error)
+	}
+	return nil
+}
+
 // CreateConsumer makes a consumer. cfg.Name must be set.
 func (a API) CreateConsumer(ctx context.Context, nc *nats.Conn, stream string, cfg jetstream.ConsumerConfig) (jetstream.ConsumerInfo, error) {
 	subj := a.Subject("CONSUMER.CREATE", stream, cfg.Name)

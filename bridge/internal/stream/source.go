@@ -29,7 +29,7 @@ type Source struct {
 	entry int
 	link  *feed.Link
 
-	fromStart func() any // notes for whoever reads a fresh state
+	fresher func(state any) any // adds a fresh state to the notes on a client
 
 	closed atomic.Bool
 }
@@ -44,9 +44,9 @@ func (s *Source) fresh() bool { return s.Bucket() || s.spec.Bounds.Snapshot }
 func (s *Source) Fresh() *State { return &State{initial: s.freshState()} }
 
 // Attach makes every match from now on go to sink, as events of an entry of the position. It returns where they start. A stream that
-// has gone missing since Open is lost at once. fromStart makes the notes for those who read a fresh state behind a hole.
-func (s *Source) Attach(sink flow.Sink, entry int, fromStart func() any) cursor.Entry {
-	s.sink, s.entry, s.fromStart = sink, entry, fromStart
+// has gone missing since Open is lost at once. fresher is flow.Event.Again of the holes behind which a fresh state is read.
+func (s *Source) Attach(sink flow.Sink, entry int, fresher func(state any) any) cursor.Entry {
+	s.sink, s.entry, s.fresher = sink, entry, fresher
 	link, inc, at, err := s.feed.Follow(s.filters, s)
 	if err != nil {
 		sink.Push(flow.Event{Entry: entry, End: flow.Lost})
@@ -114,7 +114,7 @@ func (s *Source) Hole(h feed.Hole, inc *feed.Incarnation, position uint64) {
 	e.Frame = s.gap(hole)
 	if fresh {
 		e.Bare = true
-		e.Again = s.fromStart
+		e.Again = s.fresher
 	}
 	s.sink.Push(e)
 }

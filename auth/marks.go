@@ -1,0 +1,70 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"math"
+)
+
+// sum is what is kept of a value that can be revoked: the first half of its SHA-256. Zero stands for no value.
+type sum [sha256.Size / 2]byte
+
+func sumOf(value string) (s sum) {
+	if value == "" {
+		return s
+	}
+	full := sha256.Sum256([]byte(value))
+	copy(s[:], full[:])
+	return s
+}
+
+// Marks are what an identity can be revoked by. They hold no pointer and nothing of the token: gateway keeps them for every open stream.
+type Marks struct {
+	token, subject, session sum
+	issued                  int64 // iat in Unix milliseconds; 0 = the token does not say, and so counts as older than any revocation
+}
+
+// None says whether there is nothing to revoke the identity by, as of callers without a token.
+func (m *Marks) None() bool { return *m == Marks{} }
+
+// MarksOfUser are those that all tokens with this sub share.
+func MarksOfUser(subject string) Marks { return Marks{subject: sumOf(subject)} }
+
+// SameUser says whether both are of tokens with the same sub.
+func (m *Marks) SameUser(o *Marks) bool { return m.subject == o.subject && m.subject != sum{} }
+
+// marksOf takes the marks out of verified claims. A session that is a number is named as JSON writes it; what is neither is no session.
+func marksOf(id *Identity, sessionClaim string) Marks {
+	m := Marks{token: sumOf(id.token), subject: sumOf(id.subject), issued: milliseconds(id.claims["iat"])}
+	switch session, _ := lookup(id.claims, sessionClaim); v := session.(type) {
+	case string:
+		m.session = sumOf(v)
+	case json.Number:
+		m.session = sumOf(v.String())
+	}
+	return m
+}
+
+// milliseconds is a time of a token, rounded down; 0 when there is none.
+func milliseconds(claim any) int64 {
+	number, ok := claim.(json.Number)
+	if !ok {
+		return 0
+	}
+	seconds, err := number.Float64()
+	if err != nil || seconds < 0 || seconds > lastSec {
+		return 0
+	}
+	return int64(math.Floor(seconds * 1000))
+}
+
+// RevocationKey is the key of a revocation in the bucket: the kind, a dot, and the SHA-256 of the value in hex; of a connection its id as
+// it is. So every value has a key that NATS takes, of a known length, and the names of people are not among them.
+func RevocationKey(k RevocationKind, value string) string {
+	if k == ByConnection {
+		return k.String() + "." + value
+	}
+	full := sha256.Sum256([]byte(value))
+	return k.String() + "." + hex.EncodeToString(full[:])
+}

@@ -1,0 +1,426 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"headgate/internal/config"
+	"headgate/internal/devnats"
+	"headgate/internal/flow"
+)
+
+// heard is what a bridge has told of a bucket.
+type heard struct {
+	mu       sync.Mutex
+	values   map[string]string
+	replaced int
+	watched  bool
+	detail   string
+}
+
+func (h *heard) Replace(all []Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.values = map[string]string{}
+	h.replaced++
+	h.take(all)
+}
+
+func (h *heard) Apply(changes []Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.take(changes)
+}
+
+func (h *heard) take(list []Entry) {
+	for _, e := range list {
+		if e.Gone {
+			delete(h.values, e.Key)
+		} else {
+			h.values[e.Key] = string(e.Value)
+		}
+	}
+}
+
+func (h *heard) Watched(ok bool, detail string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watched, h.detail = ok, detail
+}
+
+func (h *heard) is(want map[string]string) func() bool {
+	return func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return maps.Equal(h.values, want) && h.replaced > 0
+	}
+}
+
+func (h *heard) state() (bool, string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.watched, h.detail
+}
+
+// controlled runs a bridge with a bucket of revocations, and endpoints if there are any.
+func controlled(t *testing.T, url string, change func(*config.Config), endpoints ...Endpoint) (*running, *heard) {
+	t.Helper()
+	c := config.DefaultConfig()
+	c.NATS = testNATS(url)
+	c.Auth.RevocationBucket = "REVOKED"
+	if change != nil {
+		change(&c)
+	}
+	r := &running{t: t, log: &lockedBuffer{}}
+	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	b, err := New(c, log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Bridge = b
+	h := &heard{values: map[string]string{}}
+	b.Watch(c, h, log)
+	if endpoints != nil {
+		b.Serve(c, fmt.Sprintf("inst%d", time.Now().UnixNano()%1000), "v1.2.3-x", endpoints, log)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(r.stop)
+	return r, h
+}
+
+func bucketOf(t *testing.T, url string, cfg jetstream.KeyValueConfig) jetstream.KeyValue {
+	t.Helper()
+	js, err := jetstream.New(publisherOf(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.CreateOrUpdateKeyValue(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kv
+}
+
+func put(t *testing.T, kv jetstream.KeyValue, key, value string) {
+	t.Helper()
+	if _, err := kv.PutString(t.Context(), key, value); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWatch_HearsOfWhatIsInTheBucketAndOfEachChange(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	kv := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	put(t, kv, "sub.a", "1")
+	put(t, kv, "sub.b", "2")
+	r, h := controlled(t, ns.URL(), nil)
+	eventually(t, "the bucket to be read", h.is(map[string]string{"sub.a": "1", "sub.b": "2"}))
+	eventually(t, "it to be watched", func() bool { ok, _ := h.state(); return ok })
+	put(t, kv, "sub.a", "3")
+	put(t, kv, "sub.c", "4")
+	if err := kv.Delete(t.Context(), "sub.b"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the changes", h.is(map[string]string{"sub.a": "3", "sub.c": "4"}))
+
+	// NATS goes and comes back: what is known stays, and what has happened meanwhile is read.
+	ns.Shutdown()
+	eventually(t, "the outage to be told", func() bool { ok, detail := h.state(); return !ok && detail == "NATS is away" })
+	if !h.is(map[string]string{"sub.a": "3", "sub.c": "4"})() {
+		t.Error("what was known is forgotten while NATS is away")
+	}
+	_ = r
+}
+
+func TestWatch_ReadsOnBehindAnOutage(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true, StoreDir: t.TempDir()})
+	kv := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	put(t, kv, "sub.a", "1")
+	_, h := controlled(t, ns.URL(), nil)
+	eventually(t, "the bucket", h.is(map[string]string{"sub.a": "1"}))
+	if err := ns.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the server to take it", func() bool { _, err := kv.PutString(t.Context(), "sub.b", "2"); return err == nil })
+	eventually(t, "what came then", h.is(map[string]string{"sub.a": "1", "sub.b": "2"}))
+	eventually(t, "it to be watched", func() bool { ok, _ := h.state(); return ok })
+}
+
+// A bucket that goes leaves what is known in force; one that is made again says what is so.
+func TestWatch_OfABucketThatIsDeletedAndMadeAgain(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	_, h := controlled(t, ns.URL(), nil)
+	eventually(t, "the absence to be told", func() bool {
+		_, detail := h.state()
+		return strings.Contains(detail, "does not exist") && strings.Contains(detail, "nats kv add REVOKED --ttl 24h")
+	})
+	kv := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	put(t, kv, "sub.a", "1")
+	eventually(t, "the bucket", h.is(map[string]string{"sub.a": "1"}))
+	js, err := jetstream.New(publisherOf(t, ns.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteKeyValue(t.Context(), "REVOKED"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the deletion to be told", func() bool { ok, _ := h.state(); return !ok })
+	if !h.is(map[string]string{"sub.a": "1"})() {
+		t.Error("what was known is forgotten with the bucket")
+	}
+	kv = bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	put(t, kv, "sub.b", "2")
+	eventually(t, "the new one", h.is(map[string]string{"sub.b": "2"}))
+}
+
+// Values that expire leave the set: by a marker at once, without one when the leader is asked.
+func TestWatch_ValuesExpire(t *testing.T) {
+	for name, cfg := range map[string]jetstream.KeyValueConfig{
+		"with markers":    {Bucket: "REVOKED", TTL: 1500 * time.Millisecond, LimitMarkerTTL: time.Minute},
+		"without markers": {Bucket: "REVOKED", TTL: 1500 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := startNATS(t, devnats.Options{JetStream: true})
+			kv := bucketOf(t, ns.URL(), cfg)
+			_, h := controlled(t, ns.URL(), nil)
+			eventually(t, "the bucket", h.is(map[string]string{}))
+			put(t, kv, "sub.a", "1")
+			eventually(t, "the value", h.is(map[string]string{"sub.a": "1"}))
+			eventually(t, "its end", h.is(map[string]string{}))
+		})
+	}
+}
+
+func TestWatch_MakesTheBucketWhereItMay(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	ttl := func(c *config.Config) { c.Auth.RevocationTTL = time.Hour }
+	r, h := controlled(t, ns.URL(), ttl)
+	eventually(t, "the bucket to be made", h.is(map[string]string{}))
+	_, other := controlled(t, ns.URL(), ttl)
+	if _, err := r.Revoke(t.Context(), "sub.a", []byte("1"), ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "everybody to hear of it", func() bool {
+		return h.is(map[string]string{"sub.a": "1"})() && other.is(map[string]string{"sub.a": "1"})()
+	})
+	js, err := jetstream.New(publisherOf(t, ns.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), "REVOKED")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := kv.Status(t.Context()); err != nil || s.TTL() != time.Hour || s.LimitMarkerTTL() != time.Minute || s.History() != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	// A bucket that is there is left as it is, whatever the TTL.
+	_, later := controlled(t, ns.URL(), func(c *config.Config) { c.Auth.RevocationTTL = 2 * time.Hour })
+	eventually(t, "what is in it", later.is(map[string]string{"sub.a": "1"}))
+	if s, err := kv.Status(t.Context()); err != nil || s.TTL() != time.Hour {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// The same request is written once, whoever carries it out.
+func TestRevoke_TheSameRequestIsWrittenOnce(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	kv := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED", History: 5})
+	for n := range 3 {
+		r, h := controlled(t, ns.URL(), nil)
+		eventually(t, "the bucket", func() bool { ok, _ := h.state(); return ok })
+		if _, err := r.Revoke(t.Context(), "kick.a", []byte(fmt.Sprint(n)), "one"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err := kv.History(t.Context(), "kick.a"); err != nil || len(list) != 1 || string(list[0].Value()) != "0" {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+func TestRevoke_SaysWhatIsMissing(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	r, h := controlled(t, ns.URL(), nil)
+	eventually(t, "the absence to be told", func() bool { _, detail := h.state(); return strings.Contains(detail, "does not exist") })
+	if _, err := r.Revoke(t.Context(), "sub.a", nil, ""); !errors.Is(err, flow.ErrMissing) {
+		t.Errorf("without a bucket: %v", err)
+	}
+	ns.Shutdown()
+	eventually(t, "the outage", func() bool { _, detail := h.state(); return detail == "NATS is away" })
+	if _, err := r.Revoke(t.Context(), "sub.a", nil, ""); !errors.Is(err, flow.ErrUnavailable) {
+		t.Errorf("without NATS: %v", err)
+	}
+	none := connectedBridge(t, testNATS(startNATS(t, devnats.Options{}).URL()), 10)
+	if _, err := none.Revoke(t.Context(), "sub.a", nil, ""); !errors.Is(err, flow.ErrMissing) {
+		t.Errorf("not configured: %v", err)
+	}
+}
+
+// Hundreds a second are heard of, none is lost.
+func TestWatch_KeepsUpWithManyChanges(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	_, h := controlled(t, ns.URL(), nil)
+	eventually(t, "the bucket", func() bool { ok, _ := h.state(); return ok })
+	js, err := jetstream.New(publisherOf(t, ns.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	began := time.Now()
+	for n := range 3000 {
+		key := fmt.Sprintf("jti.%d", n)
+		want[key] = "x"
+		if _, err := js.PublishAsync("$KV.REVOKED."+key, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all of them", h.is(want))
+	t.Logf("%d in %v", len(want), time.Since(began))
+}
+
+func echo(name string, everybody bool) Endpoint {
+	return Endpoint{Name: name, Doc: "says it again", Everybody: everybody, Answer: func(_ context.Context, id string, request []byte, room int) ([]byte, error) {
+		switch string(request) {
+		case "mend":
+			return nil, &Refusal{Code: "400", Text: "say something else"}
+		case "fail":
+			return nil, errors.New("secret detail")
+		case "panic":
+			panic("secret detail")
+		case "long":
+			return make([]byte, room+1), nil
+		case "full":
+			return make([]byte, room), nil
+		}
+		return request, nil
+	}}
+}
+
+func TestService_IsFoundAndAnswers(t *testing.T) {
+	ns := startNATS(t, devnats.Options{Configure: func(o *server.Options) { o.MaxPayload = 64 << 10; o.MaxPending = 1 << 20 }})
+	without := func(c *config.Config) { c.Auth.RevocationBucket = "" }
+	for range 3 {
+		controlled(t, ns.URL(), without, echo("all", true), echo("one", false))
+	}
+	nc := publisherOf(t, ns.URL())
+	var infos []micro.Info
+	eventually(t, "three services", func() bool {
+		infos = nil
+		for _, m := range ask(t, nc, "$SRV.INFO.headgate", "") {
+			var i micro.Info
+			if err := json.Unmarshal(m.Data, &i); err != nil {
+				t.Fatal(err)
+			}
+			infos = append(infos, i)
+		}
+		return len(infos) == 3
+	})
+	if i := infos[0]; i.Version != "1.2.3" || i.Metadata["instance"] == "" || len(i.Endpoints) != 4 || i.Endpoints[0].Metadata["description"] != "says it again" {
+		t.Errorf("%+v", i)
+	}
+	if n := len(ask(t, nc, "_HEADGATE.all", "x")); n != 3 {
+		t.Errorf("%d answered of all", n)
+	}
+	if n := len(ask(t, nc, "_HEADGATE.one", "x")); n != 1 {
+		t.Errorf("%d answered of one", n)
+	}
+	if n := len(ask(t, nc, "_HEADGATE."+infos[1].Metadata["instance"]+".all", "x")); n != 1 {
+		t.Errorf("%d answered of the instance", n)
+	}
+	for request, want := range map[string]string{"mend": "400 say something else", "fail": "500 headgate could not do it; its log says why",
+		"panic": "500 headgate could not do it; its log says why", "long": "500 headgate could not do it; its log says why", "full": " "} {
+		m, err := nc.Request("_HEADGATE.one", []byte(request), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Header.Get(micro.ErrorCodeHeader) + " " + m.Header.Get(micro.ErrorHeader); got != want {
+			t.Errorf("%s: %q, want %q", request, got, want)
+		}
+	}
+	// Nobody waits for an answer, and the next one gets his.
+	if err := nc.Publish("_HEADGATE.one", []byte("panic")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Request("_HEADGATE.one", nil, patience); err != nil {
+		t.Error(err)
+	}
+}
+
+// ask collects the answers of everybody.
+func ask(t *testing.T, nc *nats.Conn, subj, request string) (answers []*nats.Msg) {
+	t.Helper()
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := nc.PublishRequest(subj, inbox, []byte(request)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := sub.NextMsg(200 * time.Millisecond)
+		if err != nil {
+			return slices.DeleteFunc(answers, func(m *nats.Msg) bool { return m.Header.Get("Status") == "503" })
+		}
+		answers = append(answers, m)
+	}
+}
+
+func TestService_SurvivesAnOutage(t *testing.T) {
+	ns := startNATS(t, devnats.Options{})
+	controlled(t, ns.URL(), func(c *config.Config) { c.Auth.RevocationBucket = "" }, echo("all", true))
+	nc := publisherOf(t, ns.URL())
+	there := func() bool { return len(ask(t, nc, "_HEADGATE.all", "x")) == 1 }
+	eventually(t, "the service", there)
+	if err := ns.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the service again", func() bool { return nc.IsConnected() && there() })
+}
+
+// Neither publish routes nor sources reach the subjects of operators, by whatever way a name gets here.
+func TestService_IsOutOfReachOfRoutes(t *testing.T) {
+	ns := startNATS(t, devnats.Options{})
+	asked := make(chan struct{}, 10)
+	r, _ := controlled(t, ns.URL(), func(c *config.Config) { c.Auth.RevocationBucket, c.Limit.Topics = "", 100 },
+		Endpoint{Name: "kick", Everybody: true, Answer: func(context.Context, string, []byte, int) ([]byte, error) { asked <- struct{}{}; return nil, nil }})
+	eventually(t, "the bridge to connect", func() bool { return r.Health().Connected })
+	if _, err := r.Publish(t.Context(), "_HEADGATE.kick", nil, []byte("{}")); !errors.Is(err, flow.ErrRefused) {
+		t.Errorf("publish: %v", err)
+	}
+	for _, s := range []string{"_HEADGATE.>", "_HEADGATE.kick", "$SRV.>"} {
+		_, err := r.Open(t.Context(), flow.Request{Sources: []flow.Spec{{Name: "s", Subjects: []string{s}}}})
+		if !errors.Is(err, flow.ErrRefused) {
+			t.Errorf("open %s: %v", s, err)
+		}
+	}
+	select {
+	case <-asked:
+		t.Error("a publish reached the operators' subject")
+	default:
+	}
+}

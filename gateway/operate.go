@@ -1,0 +1,115 @@
+package gateway
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"headgate/auth"
+	"headgate/internal/delivery"
+	"headgate/internal/subject"
+)
+
+// Filter chooses streams: those that fit everything it names. An empty one fits all.
+type Filter struct {
+	Connection string
+	User       string // the sub of the token
+	Route      string
+	Subject    string // a subject or pattern; it fits whoever follows something that it meets
+}
+
+// Connection is an open stream, as operators see it.
+type Connection struct {
+	ID       string     `json:"connection"`
+	Route    string     `json:"route"`
+	User     string     `json:"user,omitempty"`
+	Subjects []string   `json:"subjects"`
+	Client   netip.Addr `json:"client"`
+	Since    time.Time  `json:"since"`
+
+	index uint32
+}
+
+// Numbers are what a process has open.
+type Numbers struct {
+	Instance string         `json:"instance"`
+	Streams  int            `json:"streams"`
+	Routes   map[string]int `json:"routes"`
+	Draining bool           `json:"draining"`
+}
+
+// fits makes a test of the filter.
+func (s *Server) fits(f Filter) func(r *row) bool {
+	user := auth.MarksOfUser(f.User)
+	number, own := uint64(0), false
+	if rest, ok := strings.CutPrefix(f.Connection, s.instance+"-"); ok {
+		n, err := strconv.ParseUint(rest, 36, 64)
+		number, own = n, err == nil && s.requestID(n) == f.Connection
+	}
+	return func(r *row) bool {
+		switch {
+		case f.Connection != "" && (!own || r.number != number):
+			return false
+		case f.User != "" && !r.marks.SameUser(&user):
+			return false
+		case f.Route != "" && s.routes[r.route].name != f.Route:
+			return false
+		case f.Subject == "":
+			return true
+		}
+		return slices.ContainsFunc(r.about.subjects, func(followed string) bool { return subject.Intersects(followed, f.Subject) })
+	}
+}
+
+// Connections lists open streams from a place in the table on, limit of them at most, and says where the next ones begin; 0 = there are
+// none. What begins or ends meanwhile may be on it or not. It needs Config.Control.
+func (s *Server) Connections(f Filter, from uint32, limit int) (list []Connection, next uint32) {
+	fits := s.fits(f)
+	s.streams.each(from, func(r *row) bool {
+		if r.about.began == 0 || !fits(r) { // it has no stream yet
+			return true
+		}
+		if len(list) == limit {
+			next = r.index
+			return false
+		}
+		list = append(list, Connection{ID: s.requestID(r.number), Route: s.routes[r.route].name, User: r.about.user, Subjects: r.about.subjects,
+			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), index: r.index})
+		return true
+	})
+	return list, next
+}
+
+// Place is where a connection is in the table, for a list that begins with it.
+func (c *Connection) Place() uint32 { return c.index }
+
+// Kick ends the streams that fit, with $end kicked, and says how many. It is not remembered: who comes back is let in.
+func (s *Server) Kick(f Filter) int {
+	fits := s.fits(f)
+	var tags []uint64
+	s.streams.each(0, func(r *row) bool {
+		if fits(r) {
+			tags = append(tags, r.tag())
+		}
+		return true
+	})
+	s.condemned.add(tags, delivery.Kicked)
+	return len(tags)
+}
+
+// Numbers are what is open now.
+func (s *Server) Numbers() Numbers {
+	n := Numbers{Instance: s.instance, Routes: map[string]int{}, Draining: s.Draining()}
+	counts := make([]int, len(s.routes))
+	s.streams.each(0, func(r *row) bool {
+		counts[r.route]++
+		return true
+	})
+	for i, rt := range s.routes {
+		n.Routes[rt.name] = counts[i]
+		n.Streams += counts[i]
+	}
+	return n
+}
