@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -270,7 +271,7 @@ func TestCluster_WhatIsInstalledServes(t *testing.T) {
 	_, publicPort, _ := net.SplitHostPort(public)
 	_, adminPort, _ := net.SplitHostPort(admin)
 	start(t, built(t, bin.nats), nil, "-a", "127.0.0.1", "-p", natsPort)
-	c.helm("install", "edge", chart, "--set", "auth.mode=none", "--set", "nats.url=nats://"+natsAddr, "--set", "http.port="+publicPort,
+	notes := c.helm("install", "edge", chart, "--set", "auth.mode=none", "--set", "nats.url=nats://"+natsAddr, "--set", "http.port="+publicPort,
 		"--set", "http.adminPort="+adminPort, "--set-file", "routes.text=testdata/routes.yaml")
 	deployment := c.get("/apis/apps/v1/namespaces/edge/deployments/edge-headgate")
 	routes := c.get("/api/v1/namespaces/edge/configmaps/edge-headgate-routes")
@@ -288,15 +289,20 @@ func TestCluster_WhatIsInstalledServes(t *testing.T) {
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("the test pod would fail: %v\n%s", err, out)
 	}
-	stream, err := http.Get("http://" + public + "/v1/prices/ACME")
+	// As NOTES.txt says it.
+	line := regexp.MustCompile(`(?m)^  curl -N 'http://localhost:8080(.+)'$`).FindStringSubmatch(notes)
+	if line == nil {
+		t.Fatalf("no line that reads a stream in\n%s", notes)
+	}
+	stream, err := http.Get("http://" + public + line[1])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stream.Body.Close()
-	seen := ""
+	seen, symbol := "", filepath.Base(line[1])
 	c.until("the message arrives", func() bool {
 		if strings.Contains(seen, "$ready") {
-			publish(t, natsAddr, "prices.ACME", `{"price":1}`)
+			publish(t, natsAddr, "prices."+symbol, `{"price":1}`)
 		}
 		chunk := make([]byte, 512)
 		n, err := stream.Body.Read(chunk)

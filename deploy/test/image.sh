@@ -44,6 +44,7 @@ base_golang() { # the Go of this machine comes in through a volume when the imag
   buildah "${store[@]}" commit -q --rm "$c" docker.io/library/golang:1.26 >/dev/null
 }
 
+# base_static PLATFORM prints the id of the base: by name buildah finds no image of another platform than its own.
 base_static() {
   local c
   c=$(buildah "${store[@]}" from --pull=never --platform "$1" scratch)
@@ -52,7 +53,7 @@ base_static() {
   echo 'nonroot:x:65532:' > "$work/static/etc/group"
   cp /etc/ssl/certs/ca-certificates.crt "$work/static/etc/ssl/certs/" 2>/dev/null || true
   buildah "${store[@]}" copy -q "$c" "$work/static" / >/dev/null
-  buildah "${store[@]}" commit -q --rm "$c" "localhost/static:${1#linux/}" >/dev/null
+  buildah "${store[@]}" commit -q --rm "$c" "localhost/static:${1#linux/}"
 }
 
 say "building with $(buildah --version | cut -d' ' -f1-3), $(go version | cut -d' ' -f3)"
@@ -60,11 +61,11 @@ go mod download
 base_golang
 version=$(sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' deploy/chart/Chart.yaml)
 for p in "${platforms[@]}"; do
-  base_static "$p"
+  base=$(base_static "$p" | tail -1)
   # --pull=never: with a base that is missing this fails instead of asking a registry. --format docker: OCI images have no HEALTHCHECK.
   buildah "${store[@]}" bud -q --pull=never --format docker --platform "$p" --timestamp 0 \
     -v "$(go env GOROOT):/usr/local/go:ro" -v "$(go env GOMODCACHE)/cache/download:/modules:ro" --build-arg GOPROXY=file:///modules \
-    --build-arg BASE="localhost/static:${p#linux/}" --build-arg VERSION="$version" \
+    --build-arg BUILDPLATFORM="$native" --build-arg BASE="$base" --build-arg VERSION="$version" \
     --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" -t "$image-${p#linux/}" . >/dev/null
   say "built for $p"
 done

@@ -76,11 +76,13 @@ func get(ctx context.Context, url string) (int, string, error) {
 	return resp.StatusCode, string(text), err
 }
 
-// exposition is /metrics of a headgate that has served one client.
-func exposition(t *testing.T) string {
+// addrs are those of a headgate.
+type addrs struct{ public, admin string }
+
+// serve starts NATS and a headgate with routes of every kind, and waits until it is ready.
+func serve(t *testing.T) addrs {
 	t.Helper()
-	natsAddr, public, admin := freeAddr(t), freeAddr(t), freeAddr(t)
-	dir := t.TempDir()
+	natsAddr, at, dir := freeAddr(t), addrs{freeAddr(t), freeAddr(t)}, t.TempDir()
 	_, natsPort, _ := net.SplitHostPort(natsAddr)
 	start(t, built(t, bin.nats), nil, "-a", "127.0.0.1", "-p", natsPort, "-js", "-sd", filepath.Join(dir, "js"))
 	for file, text := range map[string][]byte{"routes.yaml": []byte(routesOfEveryKind), "keys.pem": pair().public} {
@@ -88,13 +90,14 @@ func exposition(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	start(t, built(t, bin.headgate), []string{"HTTP_ADDR=" + public, "ADMIN_ADDR=" + admin, "NATS_URL=nats://" + natsAddr, "AUTH_MODE=jwt",
+	start(t, built(t, bin.headgate), []string{"HTTP_ADDR=" + at.public, "ADMIN_ADDR=" + at.admin, "NATS_URL=nats://" + natsAddr, "AUTH_MODE=jwt",
 		"AUTH_ISSUER=https://issuer.example", "AUTH_AUDIENCE=headgate", "AUTH_KEY_FILE=" + filepath.Join(dir, "keys.pem"),
-		"ROUTES_FILE=" + filepath.Join(dir, "routes.yaml"), "JETSTREAM_PREFILL_TIMEOUT=1s", "GOMEMLIMIT=536870912"})
+		"ROUTES_FILE=" + filepath.Join(dir, "routes.yaml"), "JETSTREAM_PREFILL_TIMEOUT=1s", "GOMEMLIMIT=536870912",
+		"AUTH_REVOCATION_BUCKET=REVOKED", "AUTH_REVOCATION_TTL=1h"})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
-		if status, _, err := get(ctx, "http://"+admin+"/readyz"); err == nil && status == http.StatusOK {
+		if status, _, err := get(ctx, "http://"+at.admin+"/readyz"); err == nil && status == http.StatusOK {
 			break
 		}
 		select {
@@ -103,7 +106,14 @@ func exposition(t *testing.T) string {
 			t.Fatal("headgate does not become ready")
 		}
 	}
-	stream, err := http.Get("http://" + public + "/v1/prices/ACME")
+	return at
+}
+
+// exposition is /metrics of a headgate that has a client.
+func exposition(t *testing.T) string {
+	t.Helper()
+	at := serve(t)
+	stream, err := http.Get("http://" + at.public + "/v1/prices/ACME")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +121,7 @@ func exposition(t *testing.T) string {
 	if _, err := io.ReadFull(stream.Body, make([]byte, 64)); err != nil {
 		t.Fatal(err)
 	}
-	_, text, err := get(ctx, "http://"+admin+"/metrics")
+	_, text, err := get(t.Context(), "http://"+at.admin+"/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
