@@ -45,6 +45,8 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 	if s.bridge, err = bridge.New(cfg, log, s.registry); err != nil {
 		return nil, err
 	}
+	limits := limiter(cfg, s.registry)
+	s.bridge.LimitReplays(limits.Replay)
 	identities, err := s.identities()
 	if err != nil {
 		return nil, err
@@ -53,9 +55,10 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 		Shards: shards, Log: log, Registerer: s.registry,
 		OnEnd:  func(e delivery.Ended) { s.gateway.Ended(e) }, // no client can end before there is a gateway
 		OnSlow: func(gaps int) { s.bridge.Gaps().Add(gap.Slow, gaps) },
+		OnRate: func(gaps int) { s.bridge.Gaps().Add(gap.Rate, gaps) },
 	})
 	options := gateway.Options{
-		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limiter(cfg, s.registry), Identities: identities,
+		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: limits, Identities: identities,
 		Log: log, Registerer: s.registry, Console: page,
 	}
 	if s.revoked != nil {
@@ -78,14 +81,18 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 }
 
 func limiter(cfg config.Config, reg prometheus.Registerer) *ratelimit.Limiter {
-	routes := make(map[string]int, len(cfg.Routes))
+	routes := make(map[string]ratelimit.Route, len(cfg.Routes))
 	for _, r := range cfg.Routes {
-		routes[r.Name] = r.MaxStreams
+		routes[r.Name] = ratelimit.Route{Streams: r.MaxStreams, StreamsPerUser: r.Limits.ConnectionsPerUser, PublishRate: r.Limits.PublishRate}
 	}
 	l := cfg.Limit
 	return ratelimit.New(ratelimit.Config{
-		Streams: l.Connections, StreamsPerAddress: l.ConnectionsPerIP, ConnectRate: l.ConnectRate, ConnectBurst: l.ConnectBurst,
-		GlobalConnectRate: l.GlobalConnectRate, PublishRate: l.PublishRate, Addresses: l.Addresses, Routes: routes, Registerer: reg,
+		Streams: l.Connections, StreamsPerAddress: l.ConnectionsPerIP, StreamsPerUser: l.ConnectionsPerUser,
+		ConnectRate: l.ConnectRate, UserConnectRate: l.ConnectRatePerUser, ConnectBurst: l.ConnectBurst, GlobalConnectRate: l.GlobalConnectRate,
+		PublishRate: l.PublishRate, UserPublishRate: l.PublishRatePerUser,
+		Replay:     ratelimit.Replay{Events: l.ReplayEventRate, Bytes: float64(l.ReplayByteRate)},
+		UserReplay: ratelimit.Replay{Events: l.ReplayEventRatePerUser, Bytes: float64(l.ReplayByteRatePerUser)},
+		Addresses:  l.Addresses, Users: l.Users, Routes: routes, Registerer: reg,
 	})
 }
 

@@ -43,6 +43,7 @@ func (c *call) closeAfter() {
 
 // ServeHTTP takes every request of the public listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.arrived(r.Context())
 	if s.Draining() {
 		// RFC 9112, section 9.6: the client opens its next connection elsewhere. In HTTP/2 net/http turns it into GOAWAY (RFC 9113,
 		// section 6.8), which is right here.
@@ -58,10 +59,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.run(w, r, func(c *call) error { return s.dispatch(c, &endpoint{}) })
 	default:
 		l := &later{ResponseWriter: w}
-		s.mux.ServeHTTP(l, r)
+		s.pipeline(l, r)
 		if l.do != nil {
 			s.carry(l.do)
 		}
+	}
+}
+
+// pipeline runs a request through its endpoint. On HTTP/2, where the goroutine of a handler is new and may stay for hours, that is done on
+// another one, which ends with it: the stack that the pipeline needs is gone then, and that of the handler has never grown. In HTTP/1 the
+// handler's goroutine has read the request and shaken hands before, so its stack has grown anyway.
+func (s *Server) pipeline(l *later, r *http.Request) {
+	if r.ProtoMajor < 2 {
+		s.mux.ServeHTTP(l, r)
+		return
+	}
+	ended := make(chan any)
+	go func() {
+		defer func() { // the handler is there until then
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
+				p = fmt.Sprintf("%v\n%s", p, debug.Stack()) // net/http shows only where it is said again
+			}
+			ended <- p
+		}()
+		s.mux.ServeHTTP(l, r)
+	}()
+	if p := <-ended; p != nil {
+		panic(p)
 	}
 }
 

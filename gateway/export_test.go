@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"headgate/auth"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
 )
@@ -74,6 +75,9 @@ func (t *Table) Give(tag uint64) (number uint64, ok bool) {
 	return st.number, ok
 }
 
+// Waiting is how many connections wait for a request.
+func (s *Server) Waiting() int { return s.waiting.len() }
+
 // Admitted is how many admissions are out.
 func (s *Server) Admitted() int { return s.streams.count() }
 
@@ -129,5 +133,23 @@ func ParseQuery(raw string) url.Values {
 
 // WithPlainConn is the context of a request on plain TCP.
 func WithPlainConn(ctx context.Context) context.Context {
-	return context.WithValue(ctx, plainKey{}, true)
+	return context.WithValue(ctx, connectionKey{}, &connection{plain: true})
+}
+
+// Known is how many connections are known that are not a stream of a shard.
+func (s *Server) Known() int {
+	n := 0
+	s.conns.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+// Sweep makes a table of streams whose identities have these marks, and returns what looks for the revoked ones.
+func Sweep(n int, r Revocations, m func(i int) auth.Marks) func() {
+	s := &Server{revoked: r}
+	s.streams.init(true, false)
+	s.condemned.init()
+	for i := range n {
+		s.streams.own(s.streams.take(0, uint64(i), netip.IPv6Unspecified()), m(i), about{})
+	}
+	return s.findRevoked
 }

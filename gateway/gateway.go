@@ -37,20 +37,33 @@ type Bridge interface {
 // Delivery takes streams. Every client it has taken comes back once through Server.Ended.
 type Delivery interface {
 	Handover(conn net.Conn, c delivery.Client) error
-	Serve(gone <-chan struct{}, w delivery.Writer, c delivery.Client) delivery.Reason
+	Serve(gone <-chan struct{}, w delivery.Writer, c *delivery.Client) delivery.Reason
 	EndWhere(match func(tag uint64) bool, r delivery.Reason, over time.Duration)
 }
 
-// Limiter says how much may be used. Every Admit that answered true is followed by one Release with the same arguments.
+// Limiter says how much may be used.
 type Limiter interface {
-	Admit(addr netip.Addr, route string) (ratelimit.Refusal, bool)
-	Release(addr netip.Addr, route string)
+	StreamLimiter
+	PublishLimiter
+}
+
+// StreamLimiter admits streams in two steps. Every Connect that answered true is followed by one Release, which says whether there was an
+// Admit that answered true in between.
+type StreamLimiter interface {
+	Connect(addr netip.Addr) (ratelimit.Refusal, bool)
+	Admit(user ratelimit.User, route string) (ratelimit.Refusal, bool)
+	Release(ratelimit.Admission)
+}
+
+// PublishLimiter admits publishes in two steps.
+type PublishLimiter interface {
 	Publish(addr netip.Addr) (ratelimit.Refusal, bool)
+	PublishAs(user ratelimit.User, route string) (ratelimit.Refusal, bool)
 }
 
 // Revocations say whose identity has been withdrawn. Changed is ready when there may be more of them.
 type Revocations interface {
-	Find(m *auth.Marks) auth.Verdict
+	FindAll(list []auth.Marks, verdicts []auth.Verdict)
 	Connections(prefix string) []string
 	Changed() <-chan struct{}
 }
@@ -88,6 +101,8 @@ type Server struct {
 
 	// Safe for everyone.
 	streams    streams
+	conns      sync.Map // net.Conn -> *connection, until it is a stream or closed
+	waiting    *waiting
 	condemned  condemned
 	endings    *endlog
 	nowAndThen rate.Sometimes // for warnings that would otherwise come with every request
@@ -139,7 +154,10 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	var err error
-	s.metrics, err = newMetrics(o.Registerer, s.routes)
+	if s.metrics, err = newMetrics(o.Registerer, s.routes); err != nil {
+		return nil, err
+	}
+	s.waiting, err = newWaiting(o.Config.Limit.WaitingConnections, o.Registerer)
 	return s, err
 }
 
@@ -175,7 +193,7 @@ func (s *Server) Ended(e delivery.Ended) {
 		return
 	}
 	rt := s.routes[st.route]
-	s.limiter.Release(st.address(), rt.name)
+	s.limiter.Release(st.admission(rt.name))
 	rt.open.Dec()
 	s.metrics.ended(e)
 	s.endings.put(ending{stream: st, ended: e, route: rt.name, id: s.requestID(st.number)})

@@ -5,16 +5,19 @@ import (
 	"sync"
 
 	"headgate/auth"
+	"headgate/ratelimit"
 )
 
 // stream is what gateway keeps of an admitted stream: enough to give its admission back and to write its line in the log. It holds no
-// pointer and 40 bytes, because there may be a million of them.
+// pointer and 48 bytes, because there may be a million of them.
 type stream struct {
-	number uint64
-	addr   [16]byte
-	route  uint32 // index in Server.routes
-	gen    uint32 // odd while taken, so that no tag is 0 and an old tag never meets a new stream
-	next   uint32 // free list
+	number   uint64
+	user     ratelimit.User
+	addr     [16]byte
+	route    uint32 // index in Server.routes
+	gen      uint32 // odd while taken, so that no tag is 0 and an old tag never meets a new stream
+	next     uint32 // free list
+	admitted uint8  // 1: as its user too, not only as its address
 }
 
 func (st *stream) address() netip.Addr { return netip.AddrFrom16(st.addr).Unmap() }
@@ -23,6 +26,11 @@ const (
 	streamSlab = 1024
 	noStream   = ^uint32(0)
 )
+
+// admission is what the limiter gets back for it.
+func (st *stream) admission(route string) ratelimit.Admission {
+	return ratelimit.Admission{Addr: st.address(), User: st.user, Route: route, Admitted: st.admitted == 1}
+}
 
 // streams is the table of admitted streams. An entry is the admission: whoever gives it back releases the limiter, and only the first
 // one can.
@@ -41,8 +49,8 @@ type streams struct {
 // about is what operators see of a stream beyond the table.
 type about struct {
 	user     string // sub
-	subjects []string
-	began    int64 // Unix seconds
+	subjects string // with spaces between, which are in none of them
+	began    int64  // Unix seconds
 }
 
 // init says what the table keeps beside admissions: owners to find those whose identity is revoked, descriptions for operators.
@@ -63,6 +71,14 @@ func (t *streams) take(route uint32, number uint64, addr netip.Addr) uint64 {
 	t.used++
 	*st = stream{number: number, addr: addr.As16(), route: route, gen: st.gen + 1}
 	return uint64(st.gen)<<32 | uint64(i)
+}
+
+// admit notes that the stream of a tag that is in the table has been admitted as its user too.
+func (t *streams) admit(tag uint64, user ratelimit.User) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st := t.at(uint32(tag))
+	st.user, st.admitted = user, 1
 }
 
 // give takes a stream out. It is false when the tag is not, or no longer, in the table.
@@ -193,4 +209,31 @@ func (t *streams) copySlab(n int, from uint32, rows []row) []row {
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// owned is a slab of streams that belong to somebody: what the sweep looks at.
+type owned struct {
+	tags    []uint64
+	numbers []uint64
+	marks   []auth.Marks
+}
+
+// copyOwned fills o with the n-th slab. It is false behind the last one.
+func (t *streams) copyOwned(n int, o *owned) bool {
+	o.tags, o.numbers, o.marks = o.tags[:0], o.numbers[:0], o.marks[:0]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n >= len(t.slabs) {
+		return false
+	}
+	for i := range t.slabs[n] {
+		st := &t.slabs[n][i]
+		if st.gen%2 == 0 {
+			continue
+		}
+		o.tags = append(o.tags, uint64(st.gen)<<32|uint64(n*streamSlab+i))
+		o.numbers = append(o.numbers, st.number)
+		o.marks = append(o.marks, t.owners[n][i])
+	}
+	return true
 }

@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -74,8 +72,11 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 	c.route.open.Inc()
 	*taken, c.answered = true, true
 	c.w.WriteHeader(http.StatusOK)
+	if c.r.ProtoMajor >= 2 {
+		_ = rc.Flush() // not on the handler's goroutine, since it takes a deep stack, see pipeline; who is gone is found out later
+	}
 	s.opened(c)
-	opened := served{tag: client.Tag, began: c.began, gone: c.r.Context().Done(), client: client, out: responseWriter{c.w, rc}}
+	opened := served{tag: client.Tag, began: c.began, gone: c.r.Context().Done(), client: &client, out: responseWriter{c.w, rc}}
 	if l, ok := c.w.(*later); ok {
 		l.do = &opened
 		return
@@ -98,7 +99,7 @@ type served struct {
 	tag    uint64
 	began  time.Time
 	gone   <-chan struct{}
-	client delivery.Client
+	client *delivery.Client
 	out    responseWriter
 }
 
@@ -114,7 +115,7 @@ func (s *Server) carry(o *served) {
 		}
 	}()
 	client := o.client
-	o.client = delivery.Client{} // nothing of it is needed for as long as the stream lasts
+	o.client = nil // nothing of it is needed for as long as the stream lasts
 	s.delivery.Serve(o.gone, o.out, client)
 }
 
@@ -162,20 +163,3 @@ func (s *Server) answerRaw(c *call, status int, body []byte) {
 		_, _ = io.CopyN(io.Discard, conn, rawUnread)
 	}
 }
-
-type plainKey struct{}
-
-// connContext notes whether a connection can be handed over, for its requests.
-func connContext(ctx context.Context, conn net.Conn) context.Context {
-	raw := conn
-	if secured, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		raw = secured.NetConn() // of a tls.Conn
-	}
-	delivery.Tune(raw)
-	if !delivery.CanHandover(conn) {
-		return ctx
-	}
-	return context.WithValue(ctx, plainKey{}, true)
-}
-
-func plainConn(ctx context.Context) bool { return ctx.Value(plainKey{}) != nil }

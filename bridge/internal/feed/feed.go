@@ -7,6 +7,7 @@ package feed
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"sync"
@@ -30,8 +31,8 @@ type Config struct {
 	// Gone says whether a message with this header leaves its subject without a value. nil = none does.
 	Gone func(header map[string][]string) bool
 
-	Share       int64         // bytes of memory for what is kept, tail and table together
-	PrefillAge  time.Duration // how far back the tail begins at start, within Share; 0 = it begins empty
+	Budget      *Budget       // of memory for what is kept, tail and table together; nil = one of its own, 64 MiB
+	PrefillAge  time.Duration // how far back the tail begins at start, within Budget; 0 = it begins empty
 	LostAfter   time.Duration // missing for so long, followers are told Lost; 0 = never
 	Heartbeat   time.Duration // of an idle consumer, default 1 s: twice that is how long a failover pauses
 	VerifyEvery time.Duration // how often the leader is asked whether we have everything, default 5 s
@@ -50,23 +51,28 @@ type Feed struct {
 	mine    []string // what is relayed of that; nil = all
 	log     *slog.Logger
 	metrics streamMetrics
-	wake    chan struct{} // the connection has changed
+	wake    chan struct{} // the connection has changed, or somebody waits for a stream that is missing
+	seed    maphash.Seed  // of keys
 
-	mu      sync.Mutex
-	nc      *nats.Conn // nil while not connected
-	session uint64     // raised whenever nc changes or has been away
-	ended   bool       // Run has returned
-	refusal string     // the subject of a request that the server has refused; "" = none
-	status             // what State says
-	changed chan struct{}
-	tail    tail
-	table   *table // nil: not wanted, not loaded, or too large
-	listed  listed
-	links   subject.Patterns[*Link]
-	all     map[*Link]struct{}
+	mu       sync.Mutex
+	nc       *nats.Conn // nil while not connected
+	session  uint64     // raised whenever nc changes or has been away
+	ended    bool       // Run has returned
+	refusal  string     // the subject of a request that the server has refused; "" = none
+	status              // what State says
+	changed  chan struct{}
+	tail     tail
+	table    *table // nil: not wanted, not loaded, or too large
+	loads    int64  // bytes of a table that is being loaded
+	keysHeld int64  // bytes of keys
+	listed   listed
+	links    subject.Patterns[*Link]
+	all      map[*Link]struct{}
 
 	progress progress // everything up to there has been pushed
 	pushing  atomic.Pointer[Link]
+
+	heldTail, heldTable atomic.Int64 // what Budget has been told; changed with mu
 
 	loop // owned by Run
 }
@@ -77,8 +83,9 @@ type loop struct {
 	target   target // to be caught up with
 	load     *load  // of a table that is being loaded
 	reload   bool   // the next session loads the table
-	tooLarge bool   // the table does not fit into Share
-	owed     *Hole  // to be told when the table has been loaded
+	tooLarge bool   // the table does not fit into Budget
+	owed     *Hole  // to be told when the table has been loaded, or its keys counted
+	counts          // of a bucket without a table
 	jumps
 	whole    bool // the consumer is given every message of the stream
 	verified time.Time
@@ -92,6 +99,18 @@ type loop struct {
 	complain time.Time
 }
 
+// counts is owned by Run.
+type counts struct {
+	keys       *keys // nil: not wanted, not counted, or too many
+	recount    bool  // the next session counts them
+	uncounted  bool  // they do not fit into Budget
+	countOver  bool  // this session has counted them
+	countBegan time.Time
+	countedAt  time.Time
+	countTook  time.Duration
+	check      check
+}
+
 // New does no I/O; Run serves.
 func New(cfg Config) *Feed {
 	if cfg.Heartbeat <= 0 {
@@ -99,6 +118,9 @@ func New(cfg Config) *Feed {
 	}
 	if cfg.VerifyEvery <= 0 {
 		cfg.VerifyEvery = 5 * time.Second
+	}
+	if cfg.Budget == nil {
+		cfg.Budget = NewBudget(64 << 20)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -110,9 +132,9 @@ func New(cfg Config) *Feed {
 		cfg.ConsumerPrefix = "headgate"
 	}
 	f := &Feed{cfg: cfg, log: cfg.Log.With("stream", cfg.Stream), metrics: cfg.Metrics.of(cfg.Stream),
-		wake: make(chan struct{}, 1), changed: make(chan struct{}), all: map[*Link]struct{}{}}
+		wake: make(chan struct{}, 1), seed: maphash.MakeSeed(), changed: make(chan struct{}), all: map[*Link]struct{}{}}
 	f.server, f.mine = asked(cfg.Filters)
-	f.tail.share = cfg.Share
+	cfg.Budget.join(f)
 	return f
 }
 
@@ -160,6 +182,11 @@ func (f *Feed) connection(nc *nats.Conn) {
 	f.nc = nc
 	f.session++
 	f.mu.Unlock()
+	f.ring()
+}
+
+// ring wakes the loop where it waits.
+func (f *Feed) ring() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -202,6 +229,8 @@ func (f *Feed) end() {
 	defer f.mu.Unlock()
 	f.ended = true
 	f.tail.clear(0)
-	f.table = nil
+	f.table, f.loads, f.keysHeld = nil, 0, 0
+	f.list(listed{})
+	f.account()
 	f.tell()
 }

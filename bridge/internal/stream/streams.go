@@ -64,6 +64,7 @@ type Streams struct {
 	retries retries
 	readers readers
 	states  states
+	budget  *feed.Budget
 
 	tooLarge rate.Sometimes // for the log
 
@@ -87,8 +88,14 @@ func New(cfg Config) *Streams {
 		ConsumerPrefix: prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})
 	metrics := feed.NewMetrics(cfg.Registerer)
 	wants := merged(cfg.Wants)
+	s.budget = feed.NewBudget(int64(cfg.JetStream.TailBytes))
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_state_bytes",
+			Help: "Memory of states of streams and buckets that are on their way to clients, or may be asked for again."},
+			func() float64 { return float64(s.budget.States()) }))
+	}
 	for _, w := range wants {
-		f := feed.Config{API: s.api, Stream: w.Name, Filters: w.Filters, Share: int64(cfg.JetStream.TailBytes) / int64(len(wants)),
+		f := feed.Config{API: s.api, Stream: w.Name, Filters: w.Filters, Budget: s.budget,
 			PrefillAge: cfg.JetStream.TailAge, LostAfter: cfg.JetStream.LostAfter, Inbox: cfg.NATS.InboxPrefix, ConsumerPrefix: prefix,
 			Log: cfg.Log, Metrics: metrics}
 		if w.Bucket {
