@@ -30,6 +30,13 @@ func SetBodyWait(t interface{ Cleanup(func()) }, d time.Duration) {
 	t.Cleanup(func() { bodyWait = old })
 }
 
+// SetWaitingAge changes it for servers that are made until the test ends.
+func SetWaitingAge(t interface{ Cleanup(func()) }, d time.Duration) {
+	old := waitingAge
+	waitingAge = d
+	t.Cleanup(func() { waitingAge = old })
+}
+
 // Slugs are all refusals.
 func Slugs() []string {
 	var all []string

@@ -158,6 +158,7 @@ func closedByPeer(c net.Conn) bool {
 // all the time.
 func TestHardening_ConnectionsThatSayNothingPushEachOtherOut(t *testing.T) {
 	const room, crowd = 40, 150
+	gateway.SetWaitingAge(t, 0)
 	for _, kind := range []struct {
 		name string
 		tls  bool
@@ -239,8 +240,29 @@ func TestHardening_ConnectionsThatSayNothingPushEachOtherOut(t *testing.T) {
 	}
 }
 
+// In a storm of reconnects nobody is pushed out who has come a moment ago.
+func TestHardening_AStormOfReconnectsPushesNobodyOut(t *testing.T) {
+	gateway.SetWaitingAge(t, time.Hour)
+	r := start(t, func(s *setup) { s.cfg.Limit.WaitingConnections = 5 })
+	var wires []*wire
+	for range 50 {
+		wires = append(wires, r.dial())
+	}
+	eventually(t, "all connections", func() bool { return r.server.Waiting() == len(wires) })
+	for _, w := range wires {
+		w.send("GET /v1/prices/A HTTP/1.1\r\nHost: h\r\n\r\n")
+		if head := w.head(); head[0] != "HTTP/1.1 200 OK" {
+			t.Fatalf("%q", head)
+		}
+	}
+	if n := r.server.Waiting(); n != 0 {
+		t.Errorf("%d wait", n)
+	}
+}
+
 // A stream, and a request that is being answered, are nobody's to push out; when they are over, nothing of them is left.
 func TestHardening_WaitingConnectionsAreForgotten(t *testing.T) {
+	gateway.SetWaitingAge(t, 0)
 	for _, secured := range []bool{false, true} {
 		change := func(*setup) {}
 		if secured {
@@ -318,6 +340,7 @@ func TestHardening_SlowAndHugeHeadersOverTLS(t *testing.T) {
 func TestHardening_AConnectFloodGetsTheRateOfItsAddress(t *testing.T) {
 	const flood, burst = 3000, 20
 	w := startWhole(t, func(s *setup) {
+		s.cfg.NATS.ConfirmTimeout = patience // a crowd on a busy machine
 		s.cfg.Limit.ConnectRate, s.cfg.Limit.ConnectBurst = 0.001, burst
 		s.cfg.HTTP.TrustedProxies = []string{"127.0.0.1/32"}
 	})

@@ -76,6 +76,7 @@ func TestLimits_CapsHoldWhenHundredsConnectAtOnce(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := startWhole(t, withIdentity(t, auth.Grants{}), func(s *setup) {
+				s.cfg.NATS.ConfirmTimeout = patience // a crowd on a busy machine
 				s.cfg.Limit.ConnectionsPerUser = 0
 				test.change(s)
 			})

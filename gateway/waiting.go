@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -14,9 +15,11 @@ import (
 // waiting knows the connections on which no request is under way, the one that has waited longest first: those that have sent nothing yet,
 // or half a request, those in the middle of a TLS handshake, those that are kept alive. Each of them costs a descriptor, a goroutine and
 // buffers, for as long as HTTP_HEADER_TIMEOUT or HTTP_IDLE_TIMEOUT. When there are too many, the oldest is closed: a client that means it
-// sends its request at once, so whoever fills the room with connections that say nothing displaces his own.
+// sends its request at once, so whoever fills the room with connections that say nothing displaces his own. One that has waited for less than
+// waitingAge is left alone: in a storm of reconnects it is we who have not read its request yet, and to close it would make another.
 type waiting struct {
-	most   int // 0: no limit
+	most   int           // 0: no limit
+	age    time.Duration // waitingAge
 	closed prometheus.Counter
 
 	mu    sync.Mutex
@@ -24,15 +27,19 @@ type waiting struct {
 	count int        // guarded by mu
 }
 
+// waitingAge is how long a connection waits at least before it is closed because there are too many.
+var waitingAge = time.Second
+
 // connection is what is known of a connection before it is a stream.
 type connection struct {
-	conn       net.Conn // below TLS: to close it sends no alert, which could wait
-	plain      bool     // it can be handed over
+	conn       net.Conn  // below TLS: to close it sends no alert, which could wait
+	plain      bool      // it can be handed over
+	since      time.Time // it waits
 	prev, next *connection
 }
 
 func newWaiting(most int, reg prometheus.Registerer) (*waiting, error) {
-	w := &waiting{most: most}
+	w := &waiting{most: most, age: waitingAge}
 	w.first.prev, w.first.next = &w.first, &w.first
 	w.closed = prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_waiting_connections_closed_total",
 		Help: "Connections without a request that were closed because there were more than LIMIT_WAITING_CONNECTIONS."})
@@ -53,25 +60,35 @@ func (w *waiting) len() int {
 	return w.count
 }
 
-// enter notes that a connection waits, and closes the oldest where that is one too many.
+// enter notes that a connection waits, and closes the oldest where that is one too many, or two, if there have been too many young ones.
 func (w *waiting) enter(c *connection) {
+	now := time.Now()
 	w.mu.Lock()
 	if c.next == nil {
+		c.since = now
 		last := w.first.prev
 		c.prev, c.next = last, &w.first
 		last.next, w.first.prev = c, c
 		w.count++
 	}
-	var oldest *connection
-	if w.most > 0 && w.count > w.most {
-		oldest = w.first.next
-		w.remove(oldest)
-	}
+	first, second := w.takeOldest(now), w.takeOldest(now)
 	w.mu.Unlock()
-	if oldest != nil {
-		_ = oldest.conn.Close()
-		w.closed.Inc()
+	for _, oldest := range []*connection{first, second} {
+		if oldest != nil {
+			_ = oldest.conn.Close()
+			w.closed.Inc()
+		}
 	}
+}
+
+// takeOldest takes out the one that has waited longest, if there are too many. The caller holds mu.
+func (w *waiting) takeOldest(now time.Time) *connection {
+	oldest := w.first.next
+	if w.most <= 0 || w.count <= w.most || now.Sub(oldest.since) < w.age {
+		return nil
+	}
+	w.remove(oldest)
+	return oldest
 }
 
 // leave notes that a request is under way on it, or that it is no more.

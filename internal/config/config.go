@@ -173,7 +173,7 @@ type Limit struct {
 	SubjectsPerStream      int     `env:"SUBJECTS_PER_STREAM" doc:"subjects that one client may name" min:"1" max:"1024"`
 	Addresses              int     `env:"ADDRESSES" doc:"client addresses that the limits remember" min:"1"`
 	Users                  int     `env:"USERS" doc:"users that the limits remember" min:"1"`
-	WaitingConnections     int     `env:"WAITING_CONNECTIONS" doc:"connections on which no request is under way: new ones, kept-alive ones, half-open ones; beyond it the one that has waited longest is closed; 0 = no limit" min:"0"`
+	WaitingConnections     int     `env:"WAITING_CONNECTIONS" doc:"connections on which no request is under way: new ones, kept-alive ones, half-open ones; beyond it the one that has waited longest is closed, if for more than a second; 0 = no limit" min:"0"`
 }
 
 // Shutdown is the end of the process.
