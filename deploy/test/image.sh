@@ -30,7 +30,8 @@ cleanup() {
   podman "${store[@]}" rm -f -t 0 headgate >/dev/null 2>&1 || true
   umount "$work/store/overlay" 2>/dev/null || true
   rm -rf "$work"
-  rmdir /sys/fs/cgroup/*/libpod_parent /sys/fs/cgroup/libpod_parent 2>/dev/null || true # podman's, when it is empty
+  # podman's control groups, where they are empty.
+  rmdir /sys/fs/cgroup/{,*/}libpod_parent/conmon /sys/fs/cgroup/{,*/}libpod_parent 2>/dev/null || true
 }
 trap cleanup EXIT
 
