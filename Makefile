@@ -12,7 +12,7 @@ BENCH ?=
 # Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
 export HEADGATE_SKIPPED := $(CURDIR)/.skipped
 
-.PHONY: help test unit e2e check dev bench fuzz
+.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory proofs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -27,9 +27,10 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	go test -count=1 ./bench
 	go test -count=1 -run TestMemory_ ./bridge
 	cd e2e && go test -count=1 -timeout 15m ./...
+	$(MAKE) --no-print-directory chart
 	@if [ -s $(HEADGATE_SKIPPED) ]; then \
 	  printf '\n%s checks did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \
-	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs\n'; rm -f $(HEADGATE_SKIPPED); \
+	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs prometheus\n'; rm -f $(HEADGATE_SKIPPED); \
 	else echo 'Everything was tested.'; fi
 
 unit: ## the tests that need nothing but Go
@@ -42,6 +43,24 @@ check: ## formatting and vet
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w:\n%s\n' "$$files"; exit 1; fi
 	go vet ./...
 	cd e2e && go vet ./...
+	cd deploy/test && go vet ./...
+
+chart: ## the Helm chart, the alerts and the dashboard, against Kubernetes' schemas and a running headgate
+	cd deploy/test && go test -count=1 -timeout 15m ./...
+
+image: ## the image, built with buildah, run with podman and runc; as root. PLATFORMS="linux/amd64 linux/arm64" builds more
+	deploy/test/image.sh $(PLATFORMS)
+
+cluster: ## the chart on a real kube-apiserver, which takes minutes to build the first time; needs etcd
+	cd deploy/test && HEADGATE_CLUSTER=1 go test -count=1 -timeout 60m -run '^TestCluster' -v .
+
+memory: ## the memory limit of docs/operations.md in a real cgroup, with 15,000 streams; as root
+	deploy/test/memory.sh
+
+proofs: ## writes what make image, make memory and make cluster print into docs/proofs
+	$(MAKE) --no-print-directory -s image PLATFORMS="linux/amd64 linux/arm64" > docs/proofs/image.txt
+	$(MAKE) --no-print-directory -s memory > docs/proofs/memory.txt
+	$(MAKE) --no-print-directory -s cluster > docs/proofs/cluster.txt
 
 dev: ## headgate with its own NATS, demo routes and the console page
 	go run . -dev

@@ -24,7 +24,7 @@ type source struct {
 	file *ast.File
 }
 
-// sources are the files of this module. e2e is a module of its own.
+// sources are the files of this module. e2e and deploy have modules of their own.
 func sources(t *testing.T) ([]source, *token.FileSet) {
 	t.Helper()
 	var all []source
@@ -33,7 +33,7 @@ func sources(t *testing.T) ([]source, *token.FileSet) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "testdata" || name == "e2e" || name != "." && strings.HasPrefix(d.Name(), ".")):
+		case d.IsDir() && (d.Name() == "testdata" || name == "e2e" || name == "deploy" || name != "." && strings.HasPrefix(d.Name(), ".")):
 			return filepath.SkipDir
 		case d.IsDir() || filepath.Ext(name) != ".go":
 			return nil

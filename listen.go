@@ -18,7 +18,20 @@ const nextPorts = 100
 // listeners are open before anything is started, so that a port that is taken costs nobody anything.
 type listeners struct {
 	public, admin net.Listener
+	more          []net.Listener // public ones too
 }
+
+// moreAddrs are the addresses of more, for the log.
+func (l listeners) moreAddrs() []string {
+	var addrs []string
+	for _, ln := range l.more {
+		addrs = append(addrs, ln.Addr().String())
+	}
+	return addrs
+}
+
+// all are the public ones.
+func (l listeners) all() []net.Listener { return append([]net.Listener{l.public}, l.more...) }
 
 func (p *program) listen(ctx context.Context, cfg config.Config) (l listeners, err error) {
 	// In -dev a port that nobody asked for may as well be another one.
@@ -29,8 +42,19 @@ func (p *program) listen(ctx context.Context, cfg config.Config) (l listeners, e
 	if l.admin, err = listen("ADMIN_ADDR", cfg.Admin.Addr, cfg.Dev && !given(p.environ, "ADMIN_ADDR"),
 		func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }); err != nil {
 		_ = l.public.Close()
+		return l, err
 	}
-	return l, err
+	for _, addr := range cfg.HTTP.MoreAddrs {
+		ln, err := listen("HTTP_MORE_ADDRS", addr, false, func(addr string) (net.Listener, error) { return gateway.Listen(ctx, addr) })
+		if err != nil {
+			for _, open := range append(l.all(), l.admin) {
+				_ = open.Close()
+			}
+			return l, err
+		}
+		l.more = append(l.more, ln)
+	}
+	return l, nil
 }
 
 // listen opens a listener for the variable. With nextFree a port that is taken is no reason to give up: the next one is tried.

@@ -404,6 +404,40 @@ func TestSignal_TheFirstDrainsAndEveryStreamIsToldSo(t *testing.T) {
 	}
 }
 
+func TestListen_EveryAddressServesAndIsDrained(t *testing.T) {
+	p := start(t, base("HTTP_MORE_ADDRS=127.0.0.1:0,localhost:0"), "-dev").listening()
+	p.ready()
+	var entry struct{ More []string }
+	for line := range strings.Lines(p.stderr.String()) {
+		if strings.Contains(line, "headgate is listening") {
+			_ = json.Unmarshal([]byte(line), &entry)
+		}
+	}
+	if len(entry.More) != 2 {
+		t.Fatalf("listening on %v besides %s", entry.More, p.public)
+	}
+	streams := []*stream{p.open("/v1/broadcast")}
+	for _, addr := range entry.More {
+		p.public = "http://" + addr
+		streams = append(streams, p.open("/v1/broadcast"))
+	}
+	p.signals <- syscall.SIGTERM
+	for _, s := range streams {
+		if e := s.next("$end"); e.Data != `{"reason":"draining","reconnect":true}` {
+			t.Errorf("%+v", e)
+		}
+	}
+	if code := p.wait(); code != exitOK {
+		t.Errorf("exit code %d\n%s", code, p.stderr)
+	}
+	for _, addr := range entry.More {
+		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
+			_ = c.Close()
+			t.Errorf("%s is still open", addr)
+		}
+	}
+}
+
 func TestSignal_TheSecondStopsAtOnce(t *testing.T) {
 	p := start(t, base("SHUTDOWN_DRAIN=10m", "SHUTDOWN_TIMEOUT=11m"), "-dev").listening()
 	p.ready()

@@ -140,8 +140,8 @@ func (p *program) serve(ctx context.Context, cfg config.Config, log *slog.Logger
 	ps.start("delivery", s.delivery.Run)
 	ps.start("janitor", newJanitor(s.delivery.Streams, log).run)
 	dev.parts(s, ps)
-	ps.start("gateway", func(ctx context.Context) error { return s.gateway.Run(ctx, l.public) })
-	log.Info("headgate is listening", "version", versionText(), "http", l.public.Addr().String(), "admin", l.admin.Addr().String(),
+	ps.start("gateway", func(ctx context.Context) error { return s.gateway.Run(ctx, l.all()...) })
+	log.Info("headgate is listening", "version", versionText(), "http", l.public.Addr().String(), "more", l.moreAddrs(), "admin", l.admin.Addr().String(),
 		"routes", len(cfg.Routes), "shards", shards, "pid", os.Getpid())
 	dev.ready(s, l)
 	return p.end(ctx, s, ps)

@@ -14,12 +14,14 @@ import (
 // drainPoll is how often the drain looks whether the last stream has ended.
 const drainPoll = 20 * time.Millisecond
 
-// Run serves ln until ctx ends, then drains, and returns when nothing it started is left. It closes ln. It ends at once after Stop,
-// and no later than SHUTDOWN_TIMEOUT after ctx.
-func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+// Run serves the listeners until ctx ends, then drains, and returns when nothing it started is left. It closes them. It ends at once
+// after Stop, and no later than SHUTDOWN_TIMEOUT after ctx; a listener that fails ends it too.
+func (s *Server) Run(ctx context.Context, lns ...net.Listener) error {
 	srv, err := s.newHTTPServer()
 	if err != nil {
-		_ = ln.Close()
+		for _, ln := range lns {
+			_ = ln.Close()
+		}
 		return err
 	}
 	var wait sync.WaitGroup
@@ -29,8 +31,11 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	wait.Go(func() { s.endings.run(logging) })
 	wait.Go(func() { s.sweep(logging) })
 
-	served := make(chan error, 1)
-	wait.Go(func() { served <- serveOn(srv, ln) })
+	served := make(chan error, len(lns))
+	serve := server(srv)
+	for _, ln := range lns {
+		wait.Go(func() { served <- serve(ln) })
+	}
 	select {
 	case err := <-served:
 		_ = srv.Close()
@@ -41,10 +46,12 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}
 	s.cut()
 	s.close(srv)
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return err
+	for range lns {
+		if failed := <-served; !errors.Is(failed, http.ErrServerClosed) {
+			err = errors.Join(err, failed)
+		}
 	}
-	return nil
+	return err
 }
 
 func everyone(uint64) bool { return true }

@@ -58,9 +58,10 @@ func (s *Server) newHTTPServer() (*http.Server, error) {
 // and curl --http1.0 names http/1.0 alone: it would be refused with an alert.
 var alpn = []string{"h2", "http/1.1", "http/1.0"}
 
-func serveOn(srv *http.Server, ln net.Listener) error {
+// server is how srv serves a listener. It is chosen before the first one is served: Serve itself sets TLSConfig.
+func server(srv *http.Server) func(net.Listener) error {
 	if srv.TLSConfig != nil {
-		return srv.ServeTLS(ln, "", "")
+		return func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") }
 	}
-	return srv.Serve(ln)
+	return srv.Serve
 }

@@ -100,12 +100,34 @@ func checkListeners(c *Config, read reader, r *report) {
 		r.fail(Problem{Variable: "ADMIN_ADDR", Value: c.Admin.Addr, Message: "the same address as HTTP_ADDR",
 			Expected: "an address of its own, which the ingress does not publish", Example: "ADMIN_ADDR=:9090"})
 	}
+	checkMoreAddrs(c, r)
 	if c.Dev {
 		checkLoopback("HTTP_ADDR", c.HTTP.Addr, r)
 		checkLoopback("ADMIN_ADDR", c.Admin.Addr, r)
 	}
 	checkBasePath(&c.HTTP, r)
 	checkPair("HTTP_TLS_CERT_FILE", c.HTTP.TLSCertFile, "HTTP_TLS_KEY_FILE", c.HTTP.TLSKeyFile, read, r)
+}
+
+// checkMoreAddrs wants each of them to be an address, and none to be there twice.
+func checkMoreAddrs(c *Config, r *report) {
+	const variable, example = "HTTP_MORE_ADDRS", "HTTP_MORE_ADDRS=:8081,:8082"
+	taken := []string{c.HTTP.Addr, c.Admin.Addr}
+	for _, addr := range c.HTTP.MoreAddrs {
+		message, ok := checkAddr(addr)
+		if ok && slices.Contains(taken, addr) && !strings.HasSuffix(addr, ":0") {
+			message, ok = "an address that is there already", false
+		}
+		if !ok {
+			r.fail(Problem{Variable: variable, Value: addr, Message: message,
+				Expected: "host:port, or :port, each of them once, and neither HTTP_ADDR nor ADMIN_ADDR", Example: example})
+			return
+		}
+		taken = append(taken, addr)
+		if c.Dev {
+			checkLoopback(variable, addr, r)
+		}
+	}
 }
 
 // checkLoopback keeps -dev to this machine: it has no identity, and a publish box.

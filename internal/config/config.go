@@ -37,6 +37,7 @@ type Duration = time.Duration
 // HTTP is the public listener.
 type HTTP struct {
 	Addr           string   `env:"ADDR" doc:"address to listen on; no host = all" example:":8080" form:"addr"`
+	MoreAddrs      []string `env:"MORE_ADDRS" doc:"more addresses to listen on: a proxy has some 28,000 source ports for each of them" example:":8081,:8082"`
 	H2C            bool     `env:"H2C" doc:"accept HTTP/2 without TLS, by prior knowledge"`
 	HTTP2          bool     `env:"HTTP2" doc:"accept HTTP/2 over TLS"`
 	TLSCertFile    string   `env:"TLS_CERT_FILE" doc:"certificate chain, PEM; read again when it changes" example:"/tls/tls.crt"`

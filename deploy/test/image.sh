@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Builds the image with buildah and runs it with podman and runc as a cluster would: read-only, no capabilities, user 65532. A stream
+# of a real NATS server is read through it, and it is drained. Needs no registry and no daemon.
+#
+# The two bases are made here under their official names, since they may be out of reach: a shell beside this machine's Go in place of
+# golang, and certificates and a passwd file in place of distroless. What the Dockerfile does with them is what it does with the real ones.
+#
+#   deploy/test/image.sh                       for this machine's platform
+#   deploy/test/image.sh linux/amd64 linux/arm64   the others are built too, and not run
+#
+# On Debian: apt-get install buildah podman runc busybox-static curl. As root.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. deploy/test/lib.sh
+
+need buildah podman runc busybox curl go
+native=linux/$(go env GOARCH)
+platforms=("$@")
+[ ${#platforms[@]} -gt 0 ] || platforms=("$native")
+[[ " ${platforms[*]} " == *" $native "* ]] || die "name $native too: it is what can be run here"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/headgate-image-XXXXXX")
+# Storage of our own: neither the machine's images nor its settings play a part, and nothing is left.
+store=(--root "$work/store" --runroot "$work/run" --storage-driver overlay)
+export BUILDAH_ISOLATION=chroot
+image=localhost/headgate:test
+
+cleanup() {
+  stop_all
+  podman "${store[@]}" rm -f -t 0 headgate >/dev/null 2>&1 || true
+  umount "$work/store/overlay" 2>/dev/null || true
+  rm -rf "$work"
+  # podman's control groups, where they are empty.
+  rmdir /sys/fs/cgroup/{,*/}libpod_parent/conmon /sys/fs/cgroup/{,*/}libpod_parent 2>/dev/null || true
+}
+trap cleanup EXIT
+
+base_golang() { # the Go of this machine comes in through a volume when the image is built
+  local c
+  c=$(buildah "${store[@]}" from --pull=never scratch)
+  mkdir -p "$work/golang/bin" "$work/golang/tmp" "$work/golang/usr/local/go" "$work/golang/etc/ssl/certs" "$work/golang/root"
+  cp "$(command -v busybox)" "$work/golang/bin/busybox"
+  for applet in sh mkdir cp cat; do ln -sf busybox "$work/golang/bin/$applet"; done
+  buildah "${store[@]}" copy -q "$c" "$work/golang" / >/dev/null
+  buildah "${store[@]}" config --env PATH=/usr/local/go/bin:/bin --env GOPATH=/go "$c"
+  buildah "${store[@]}" commit -q --rm "$c" docker.io/library/golang:1.26 >/dev/null
+}
+
+# base_static PLATFORM prints the id of the base: by name buildah finds no image of another platform than its own.
+base_static() {
+  local c
+  c=$(buildah "${store[@]}" from --pull=never --platform "$1" scratch)
+  mkdir -p "$work/static/etc/ssl/certs" "$work/static/home/nonroot"
+  echo 'nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin' > "$work/static/etc/passwd"
+  echo 'nonroot:x:65532:' > "$work/static/etc/group"
+  cp /etc/ssl/certs/ca-certificates.crt "$work/static/etc/ssl/certs/" 2>/dev/null || true
+  buildah "${store[@]}" copy -q "$c" "$work/static" / >/dev/null
+  buildah "${store[@]}" commit -q --rm "$c" "localhost/static:${1#linux/}"
+}
+
+say "building with $(buildah --version | cut -d' ' -f1-3), $(go version | cut -d' ' -f3)"
+go mod download
+base_golang
+version=$(sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' deploy/chart/Chart.yaml)
+for p in "${platforms[@]}"; do
+  base=$(base_static "$p" | tail -1)
+  # --pull=never: with a base that is missing this fails instead of asking a registry. --format docker: OCI images have no HEALTHCHECK.
+  buildah "${store[@]}" bud -q --pull=never --format docker --platform "$p" --timestamp 0 \
+    -v "$(go env GOROOT):/usr/local/go:ro" -v "$(go env GOMODCACHE)/cache/download:/modules:ro" --build-arg GOPROXY=file:///modules \
+    --build-arg BUILDPLATFORM="$native" --build-arg BASE="$base" --build-arg VERSION="$version" \
+    --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" -t "$image-${p#linux/}" . >/dev/null
+  say "built for $p"
+done
+image=$image-${native#linux/}
+
+inspect() { buildah "${store[@]}" inspect --type image --format "$1" "$image"; }
+say "user $(inspect '{{.Docker.Config.User}}'), healthcheck $(inspect '{{.Docker.Config.Healthcheck.Test}}')"
+expect "the user is a number other than 0" [ "$(inspect '{{.Docker.Config.User}}')" = 65532:65532 ]
+expect "it has a HEALTHCHECK" [ "$(inspect '{{.Docker.Config.Healthcheck.Test}}')" = '[CMD /headgate -healthcheck]' ]
+labels=$(inspect '{{range $k, $v := .Docker.Config.Labels}}{{$k}}{{"\n"}}{{end}}')
+for label in title description licenses version revision created source; do
+  expect "label $label" grep -qx "org.opencontainers.image.$label" <<<"$labels"
+done
+
+say "the same sources and flags on the host give the same bytes"
+CGO_ENABLED=0 go build -tags nodev -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$version" -o "$work/headgate" .
+c=$(buildah "${store[@]}" from --pull=never "$image")
+mount=$(buildah "${store[@]}" mount "$c")
+expect "the image's binary is reproducible" cmp "$mount/headgate" "$work/headgate"
+built=$(go version -m "$mount/headgate")
+expect "it is static" grep -q 'CGO_ENABLED=0' <<<"$built"
+expect "nothing of nats-server is in it" [ "$(grep -c nats-server <<<"$built")" = 0 ]
+files=$(cd "$mount" && find . -type f | sort | tr '\n' ' ')
+binary=$(stat -c %s "$mount/headgate")
+buildah "${store[@]}" rm "$c" >/dev/null
+say "files: $files"
+
+buildah "${store[@]}" push -q "$image" "oci:$work/oci" >/dev/null
+say "size: binary $(mib "$binary"), image $(mib "$(podman "${store[@]}" image inspect --format '{{.Size}}' "$image")")," \
+  "compressed $(mib "$(du -sb "$work/oci/blobs" | cut -f1)") (the real base adds about 2 MiB)"
+
+# --- run ---------------------------------------------------------------------------------------------------------------------------
+start_nats "$work"
+http=$(free_port) admin=$(free_port)
+mkdir "$work/routes"
+cp deploy/test/testdata/routes.yaml "$work/routes/routes.yaml"
+chmod -R a+rX "$work/routes"
+podman "${store[@]}" --runtime runc --cgroup-manager cgroupfs run -d --name headgate --network host \
+  --read-only --read-only-tmpfs=false --cap-drop=all --security-opt no-new-privileges \
+  --ulimit nofile=20000:20000 --ulimit nproc=4000:4000 --no-healthcheck --log-driver k8s-file \
+  -v "$work/routes:/etc/headgate:ro" -e ROUTES_FILE=/etc/headgate/routes.yaml -e AUTH_MODE=none -e NATS_URL="nats://127.0.0.1:$nats_port" \
+  -e HTTP_ADDR="127.0.0.1:$http" -e ADMIN_ADDR="127.0.0.1:$admin" -e SHUTDOWN_DELAY=1s -e SHUTDOWN_DRAIN=1s -e SHUTDOWN_TIMEOUT=5s "$image" >/dev/null \
+  || die "podman cannot run it"
+logs() { podman "${store[@]}" logs headgate 2>&1 | tail -20; }
+until_ok "readiness" curl -fsS -o /dev/null "http://127.0.0.1:$admin/readyz" || { logs; die "it does not become ready"; }
+
+pid=$(podman "${store[@]}" inspect --format '{{.State.Pid}}' headgate)
+status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$pid/status"; }
+say "running as uid $(status Uid | cut -f1), capabilities $(status CapEff), no_new_privs $(status NoNewPrivs)," \
+  "root $(awk '$5 == "/" {print $6}' "/proc/$pid/mountinfo" | cut -d, -f1)"
+expect "it is not root" [ "$(status Uid | cut -f1)" = 65532 ]
+expect "no capability" [ "$(status CapEff)$(status CapBnd)" = 00000000000000000000000000000000 ]
+expect "no new privileges" [ "$(status NoNewPrivs)" = 1 ]
+expect "the root is read-only" sh -c "awk '\$5 == \"/\" {print \$6}' /proc/$pid/mountinfo | grep -q ^ro"
+# podman gives the command of a health check to systemd; here it is run as podman would.
+expect "HEALTHCHECK says alive" podman "${store[@]}" --runtime runc exec headgate /headgate -healthcheck
+
+curl -sN "http://127.0.0.1:$http/v1/prices/ACME" > "$work/stream" &
+follow $!
+until_ok "the stream opens" grep -q '^event: \$ready' "$work/stream" || { logs; die "no \$ready"; }
+publish prices.ACME '{"price":1}'
+publish prices.ACME '{"price":2}'
+until_ok "both messages arrive" grep -q '^data: {"price":2}' "$work/stream" || { cat "$work/stream"; logs; die "the messages did not arrive"; }
+expect "in order" [ "$(grep -c '^data: {"price"' "$work/stream")" = 2 ]
+
+podman "${store[@]}" --runtime runc stop -t 20 headgate >/dev/null
+until_ok "the drain ends the stream" grep -q '"draining"' "$work/stream" || { cat "$work/stream"; die "no \$end"; }
+expect "it ends by itself, with 0" [ "$(podman "${store[@]}" inspect --format '{{.State.ExitCode}}' headgate)" = 0 ]
+sed 's/^/    /' "$work/stream"
+finish
