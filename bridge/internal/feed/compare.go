@@ -42,7 +42,7 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 			return f.failed(ctx, s.nc, err)
 		}
 		f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
-		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.cfg.Filters)
+		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.filters)
 	case !same:
 		f.tooLarge = false
 		// Everything that the new one has is pushed: a connected client misses nothing of it.
@@ -98,7 +98,7 @@ func (f *Feed) expired(info jsapi.Info) {
 		return
 	}
 	from, to := f.Cursor+1, info.FirstSeq-1
-	f.announce(Hole{Reason: gap.Expired, Certain: f.cfg.Filters == nil, From: from, To: to}, func() {
+	f.announce(Hole{Reason: gap.Expired, Certain: f.filters == nil, From: from, To: to}, func() {
 		f.Cursor = to
 		f.tail.raise(to)
 	})
@@ -122,7 +122,7 @@ func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, 
 		return end, nil
 	}
 	first := max(info.FirstSeq, 1)
-	if fit := uint64(max(f.cfg.Share, 0)) / (2*info.Bytes/info.Messages + itemCost); fit < end-first {
+	if fit := uint64(max(f.share.Load(), 0)) / (2*info.Bytes/info.Messages + itemCost); fit < end-first {
 		first = end - fit
 	}
 	// Sequences are nearly in the order of time, which is good enough to say where to begin.

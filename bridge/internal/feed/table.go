@@ -60,7 +60,7 @@ func (f *Feed) isGone(it *encode.Item) bool { return f.cfg.Gone != nil && f.cfg.
 func (f *Feed) keep(it *encode.Item) (evicted int) {
 	if f.table != nil {
 		f.table.put(it, f.isGone(it))
-		if f.table.bytes > f.cfg.Share {
+		if f.table.bytes > f.share.Load() {
 			f.dropTable()
 		}
 	}
@@ -71,7 +71,7 @@ func (f *Feed) keep(it *encode.Item) (evicted int) {
 func (f *Feed) dropTable() {
 	f.table, f.listed, f.reload, f.tooLarge = nil, listed{}, false, true
 	f.log.Warn("the bucket's values do not fit into memory: each new client's state is read from NATS; raise JETSTREAM_TAIL_BYTES",
-		"share", f.cfg.Share)
+		"share", f.share.Load())
 }
 
 // loading takes one message of a consumer that begins with the last message of every subject. They come in order, but until the last
@@ -85,7 +85,7 @@ func (f *Feed) loading(it *encode.Item) reset {
 			l.fresh = append(l.fresh, it)
 		}
 	}
-	if l.table.bytes > f.cfg.Share {
+	if l.table.bytes > f.share.Load() {
 		f.mu.Lock()
 		f.dropTable()
 		f.mu.Unlock()
@@ -167,7 +167,7 @@ func (f *Feed) differs(l *load) *Hole {
 
 // vanished says whether subjects, or messages, were removed from a stream that we have read to its end.
 func (f *Feed) vanished(info jsapi.Info, before fingerprint) bool {
-	if f.table == nil || f.cfg.Filters != nil || info.LastSeq != f.Cursor {
+	if f.table == nil || f.filters != nil || info.LastSeq != f.Cursor {
 		return false
 	}
 	now := printOf(info)
