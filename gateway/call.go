@@ -57,8 +57,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !canonical(r.URL) || r.Method == http.MethodConnect:
 		s.run(w, r, func(c *call) error { return s.dispatch(c, &endpoint{}) })
 	default:
-		l := &later{ResponseWriter: w}
-		s.mux.ServeHTTP(l, r)
+		l := &later{ResponseWriter: w, stale: true}
+		for l.stale {
+			l.stale = false
+			s.current.Load().mux.ServeHTTP(l, r)
+		}
 		if l.do != nil {
 			s.carry(l.do)
 		}
@@ -84,6 +87,10 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, do func(*call) erro
 	}
 	err := do(c)
 	if err == nil || err == errGone {
+		return
+	}
+	if l, ok := w.(*later); ok && err == errStale {
+		l.stale, c.counted = true, true
 		return
 	}
 	refused, ok := err.(*refusal)

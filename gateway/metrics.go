@@ -28,7 +28,7 @@ type metrics struct {
 }
 
 // newMetrics makes and registers them, every series that can be foreseen at zero.
-func newMetrics(reg prometheus.Registerer, routes []*route) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	ends := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_stream_ends_total",
 		Help: "Streams that ended, by the reason that $end and the log name too."}, []string{"reason"})
 	m := &metrics{
@@ -46,10 +46,6 @@ func newMetrics(reg prometheus.Registerer, routes []*route) (*metrics, error) {
 	}
 	for _, r := range delivery.Reasons() {
 		m.ends[r] = ends.WithLabelValues(r.String())
-	}
-	for _, rt := range routes {
-		rt.open = m.streams.WithLabelValues(rt.name)
-		rt.opened = m.requests.WithLabelValues(rt.name, outcomeOpened)
 	}
 	for _, k := range []kind{notFound, internal} {
 		m.requests.WithLabelValues(noRoute, problems[k].slug)
@@ -71,10 +67,27 @@ func (m *metrics) request(c *call) {
 	}
 	c.counted = true
 	if c.outcome == outcomeOpened {
-		c.route.opened.Inc()
+		c.route.life.opened.Inc()
 		return
 	}
-	m.requests.WithLabelValues(c.routeName(), c.outcome).Inc()
+	name := c.routeName()
+	if c.route != nil && c.route.life.forgotten.Load() {
+		name = noRoute
+	}
+	m.requests.WithLabelValues(name, c.outcome).Inc()
+}
+
+// live gives a route its series.
+func (m *metrics) live(lf *life) {
+	lf.open = m.streams.WithLabelValues(lf.name)
+	lf.opened = m.requests.WithLabelValues(lf.name, outcomeOpened)
+}
+
+// forget removes the series of a route that is gone.
+func (m *metrics) forget(name string) {
+	of := prometheus.Labels{"route": name}
+	m.streams.DeletePartialMatch(of)
+	m.requests.DeletePartialMatch(of)
 }
 
 // ended counts one ended stream.

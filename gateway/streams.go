@@ -12,7 +12,7 @@ import (
 type stream struct {
 	number uint64
 	addr   [16]byte
-	route  uint32 // index in Server.routes
+	route  uint32 // index in Server.lives
 	gen    uint32 // odd while taken, so that no tag is 0 and an old tag never meets a new stream
 	next   uint32 // free list
 }

@@ -31,7 +31,7 @@ type Config struct {
 // One mutex guards it all: an admission takes well under a microsecond, a connect a hundred times as much, and the caps are exact.
 type Limiter struct {
 	// Fixed after New.
-	cfg        Config
+	cfg        Config // but for Routes
 	now        func() time.Time
 	global     *rate.Limiter // nil: off
 	perAddress bool          // streams are counted, or connects limited, per address
@@ -41,7 +41,8 @@ type Limiter struct {
 
 	// Guarded by mu.
 	streams   int
-	routes    map[string]int // open streams of the routes that have a cap
+	caps      map[string]int // Config.Routes, or what SetRoutes says
+	routes    map[string]int // open streams
 	connects  *table
 	publishes *table
 }
@@ -52,6 +53,7 @@ func New(cfg Config) *Limiter {
 		cfg:        cfg,
 		now:        cfg.Now,
 		perAddress: cfg.StreamsPerAddress > 0 || cfg.ConnectRate > 0,
+		caps:       cfg.Routes,
 		routes:     make(map[string]int),
 		connects:   newTable(cfg.Addresses, rate.Limit(cfg.ConnectRate), burstOf(cfg.ConnectRate, cfg.ConnectBurst)),
 		publishes:  newTable(cfg.Addresses, rate.Limit(cfg.PublishRate), burstOf(cfg.PublishRate, 0)),
@@ -64,6 +66,13 @@ func New(cfg Config) *Limiter {
 	}
 	l.metrics = newMetrics(cfg.Registerer, &l.mu, l.connects, l.publishes)
 	return l
+}
+
+// SetRoutes changes the caps of routes. Streams that are open count, also beyond a cap that has become smaller: none is ended.
+func (l *Limiter) SetRoutes(caps map[string]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.caps = caps
 }
 
 // burstOf is how many may come at once: what was asked for, or what a second brings.
@@ -92,7 +101,7 @@ func (l *Limiter) admit(k key, route string, now time.Time) (Refusal, bool) {
 	if l.cfg.Streams > 0 && l.streams >= l.cfg.Streams {
 		return capReached(Streams), false
 	}
-	most := l.cfg.Routes[route]
+	most := l.caps[route]
 	if most > 0 && l.routes[route] >= most {
 		return capReached(StreamsPerRoute), false
 	}
@@ -103,9 +112,7 @@ func (l *Limiter) admit(k key, route string, now time.Time) (Refusal, bool) {
 	if s != nil && l.cfg.StreamsPerAddress > 0 {
 		l.connects.opened(s)
 	}
-	if most > 0 {
-		l.routes[route]++
-	}
+	l.routes[route]++ // a cap may come later
 	l.streams++
 	return Refusal{}, true
 }
@@ -178,14 +185,13 @@ func (l *Limiter) Release(addr netip.Addr, route string) {
 }
 
 func (l *Limiter) release(k key, route string) bool {
-	capped := l.cfg.Routes[route] > 0
 	counted := l.cfg.StreamsPerAddress > 0
-	if l.streams == 0 || capped && l.routes[route] == 0 || counted && !l.connects.has(k) {
+	if l.routes[route] == 0 || counted && !l.connects.has(k) {
 		return false
 	}
 	l.streams--
-	if capped {
-		l.routes[route]--
+	if l.routes[route]--; l.routes[route] == 0 {
+		delete(l.routes, route) // it may be gone for good
 	}
 	if counted {
 		l.connects.closed(k)
