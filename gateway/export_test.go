@@ -74,6 +74,17 @@ func (t *Table) Give(tag uint64) (number uint64, ok bool) {
 	return st.number, ok
 }
 
+// Lives is how many routes may have streams.
+func (s *Server) Lives() int {
+	n := 0
+	for _, lf := range s.lives.copied() {
+		if lf != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // Admitted is how many admissions are out.
 func (s *Server) Admitted() int { return s.streams.count() }
 

@@ -129,9 +129,17 @@ type limiter struct {
 	admitted int
 	released int
 	addrs    []netip.Addr
+	hook     func() // called once, by the next Admit
 }
 
 func (l *limiter) Admit(addr netip.Addr, _ string) (ratelimit.Refusal, bool) {
+	l.mu.Lock()
+	hook := l.hook
+	l.hook = nil
+	l.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.refuse != nil {
