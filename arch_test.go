@@ -114,6 +114,7 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 		"internal/config":   leaves,
 		"internal/admin":    nil,
 		"internal/devnats":  nil,
+		"internal/reload":   nil,
 		"console":           nil,
 		"auth":              {"internal/subject"},
 		"ratelimit":         nil,

@@ -70,7 +70,9 @@ func TestReload_EndsTheStreamsOfARouteThatSaysSomethingElse(t *testing.T) {
 		"params":    func(c *config.Route) { c.Params = map[string]string{"symbol": "[A-Z]+"} },
 		"resume":    func(c *config.Route) { c.Resume.MaxEvents = 3 },
 		"slow":      func(c *config.Route) { c.SlowConsumer = "drop_oldest" },
-		"source":    func(c *config.Route) { c.Sources = append(c.Sources, config.Source{Name: "more", Type: "core", Subject: "more.x"}) },
+		"source": func(c *config.Route) {
+			c.Sources = append(c.Sources, config.Source{Name: "more", Type: "core", Subject: "more.x"})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, func(s *setup) { s.cfg.RoutesSpread = 0 })

@@ -29,6 +29,8 @@ type Config struct {
 
 	// Routes come from the routes file, then from SubjectsAllow; with -dev and neither, from the demo routes.
 	Routes []Route `env:"-"`
+	// RoutesText is what the routes file says; nil without one.
+	RoutesText []byte `env:"-"`
 	// Dev is the -dev flag: embedded NATS, demo routes. Load refuses every address with it that is not of this machine alone.
 	Dev bool `env:"-"`
 }
