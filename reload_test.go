@@ -268,3 +268,107 @@ func TestReload_WhileDrainingNothingIsTaken(t *testing.T) {
 		}
 	}
 }
+
+func TestReload_StreamsAreReadBeforeTheirRoutesGetRequestsAndNoLongerThanNeeded(t *testing.T) {
+	c := startConfigured(t, []string{core("a")})
+	c.stream("ORDERS", "orders.>")
+	c.stream("JOBS", "jobs.>")
+	for i := range 50 {
+		for _, s := range []string{"orders.eu", "orders.us", "jobs.1"} {
+			if _, err := c.js.Publish(t.Context(), s, []byte(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := c.metric(`headgate_nats_connected{connection="feed"}`); got != "" {
+		t.Errorf("a connection for streams that no route has: %q", got)
+	}
+	c.swap(core("a"), onStream("eu", "ORDERS", "orders.eu"))
+	c.reloads("taken", 1)
+	eu := c.open("/eu?since=1h")
+	eu.wantFrom(0, 50)
+
+	// Another route reads more of the stream; who reads already notices nothing, and the new one has everything.
+	c.swap(core("a"), onStream("eu", "ORDERS", "orders.eu"), onStream("us", "ORDERS", "orders.us"), onStream("jobs", "JOBS", "jobs.>"))
+	c.reloads("taken", 2)
+	us, jobs := c.open("/us?since=1h"), c.open("/jobs?since=1h")
+	us.wantFrom(0, 50)
+	jobs.wantFrom(0, 50)
+	for i := 50; i < 60; i++ {
+		for _, s := range []string{"orders.eu", "orders.us", "jobs.1"} {
+			if _, err := c.js.Publish(t.Context(), s, []byte(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, s := range []*stream{eu, us, jobs} {
+		s.wantFrom(50, 60)
+	}
+	if n := c.consumers("ORDERS") + c.consumers("JOBS"); n != 2 {
+		t.Errorf("%d consumers for two streams", n)
+	}
+
+	c.swap(core("a"), onStream("eu", "ORDERS", "orders.eu"))
+	c.reloads("taken", 3)
+	us.next("$end")
+	jobs.next("$end")
+	c.until("the stream without a route is not read any more", func() bool { return c.consumers("JOBS") == 0 })
+	c.until("its series are gone", func() bool { return c.metric(`headgate_feed_messages_total{stream="JOBS"}`) == "" })
+	if _, err := c.js.Publish(t.Context(), "orders.eu", []byte("60")); err != nil {
+		t.Fatal(err)
+	}
+	eu.wantFrom(60, 61)
+	c.swap(core("a"))
+	c.reloads("taken", 4)
+	c.until("nothing is read", func() bool { return c.consumers("ORDERS") == 0 })
+}
+
+// wantFrom reads numbered messages.
+func (s *stream) wantFrom(from, to int) {
+	s.t.Helper()
+	for i := from; i < to; i++ {
+		if e := s.next("message"); e.Data != fmt.Sprint(i) {
+			s.t.Fatalf("%s, want %d", e.Data, i)
+		}
+	}
+}
+
+// consumers are those that a stream has.
+func (c *configured) consumers(stream string) int {
+	c.t.Helper()
+	s, err := c.js.Stream(c.t.Context(), stream)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s.CachedInfo().State.Consumers
+}
+
+// While NATS is away the new routes wait for their stream, but not for ever; then they are as after a start without NATS.
+func TestReload_WithoutNATSARouteWithAStreamIsTakenAllTheSame(t *testing.T) {
+	c := startConfigured(t, []string{core("a")}, "JETSTREAM_PREFILL_TIMEOUT=300ms", "NATS_CONFIRM_TIMEOUT=200ms")
+	c.stream("ORDERS", "orders.>")
+	a := c.open("/a")
+	c.server.Stop()
+	c.swap(core("a"), onStream("eu", "ORDERS", "orders.eu"))
+	c.reloads("taken", 1)
+	if !strings.Contains(c.stderr.String(), "before their streams could be read") {
+		t.Errorf("not said:\n%s", c.stderr)
+	}
+	if status, _ := c.get(c.public + "/eu"); status != http.StatusServiceUnavailable {
+		t.Errorf("without NATS the new route answers %d", status)
+	}
+	if err := c.server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	c.until("NATS is back", func() bool { return c.metric(`headgate_nats_connected{connection="feed"}`) == "1" })
+	c.until("the stream is read", func() bool { return c.consumers("ORDERS") == 1 })
+	eu := c.open("/eu")
+	if _, err := c.js.Publish(t.Context(), "orders.eu", []byte("0")); err != nil {
+		t.Fatal(err)
+	}
+	eu.wantFrom(0, 1)
+	c.publish("a.x", "still here")
+	if e := a.next("message"); e.Data != "still here" {
+		t.Error(e.Data)
+	}
+}
