@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	settleTime  = 100 * time.Millisecond // two looks so far apart must see the same: whoever writes the file may be in the middle of it
+	settleTime  = 100 * time.Millisecond // two looks so far apart must see the same (or Every, if that is less): who writes may be in the middle of it
 	settleLooks = 20                     // after so many it is taken as it is
 	againAfter  = time.Minute            // what was refused may be fine now, because of other files that it names
 	settleEvery = time.Second            // between two calls of Settle
@@ -164,8 +164,12 @@ func (r *Reloader) due(now string) bool {
 
 // settled reads until it sees the same twice in a row.
 func (r *Reloader) settled(ctx context.Context, content []byte, err error) ([]byte, error) {
+	apart := settleTime
+	if r.cfg.Every > 0 {
+		apart = min(apart, r.cfg.Every)
+	}
 	for range settleLooks {
-		timer := time.NewTimer(settleTime)
+		timer := time.NewTimer(apart)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
