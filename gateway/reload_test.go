@@ -308,3 +308,20 @@ func TestReload_ALateRequestBeginsAgain(t *testing.T) {
 		t.Errorf("%d admitted", n)
 	}
 }
+
+// While the streams of the old route are ending, those of the new one must not be given the old one's events.
+func TestReload_StreamsOfTheNewRouteAreNotInAGroupWithThoseOfTheOld(t *testing.T) {
+	r := start(t, func(s *setup) { s.cfg.RoutesSpread = time.Hour })
+	r.open("/v1/prices/ACME").want("$ready")
+	r.open("/v1/prices/ACME").want("$ready")
+	if !r.bridge.sources[1].isClosed() {
+		t.Fatal("two streams of one route have two groups: this shows nothing")
+	}
+	changed := prices()
+	changed.Event = "price"
+	r.reload(changed)
+	r.open("/v1/prices/ACME").want("$ready")
+	if r.bridge.sources[2].isClosed() {
+		t.Error("they share a group")
+	}
+}
