@@ -25,6 +25,9 @@ type metrics struct {
 	connect  prometheus.Histogram
 	lasted   prometheus.Histogram
 	panics   prometheus.Counter
+
+	certificate  prometheus.Gauge // 0 without TLS
+	certificates map[string]prometheus.Counter
 }
 
 // newMetrics makes and registers them, every series that can be foreseen at zero.
@@ -44,6 +47,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_request_panics_total",
 			Help: "Requests that ended in a panic. Every one is a bug."}),
 	}
+	certificates := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_certificate_reloads_total",
+		Help: "Times the listener's certificate had changed and was read again: taken, or refused."}, []string{"result"})
+	m.certificate = prometheus.NewGauge(prometheus.GaugeOpts{Name: "headgate_certificate_expiry_timestamp_seconds",
+		Help: "When the listener's certificate expires; 0 without TLS."})
+	m.certificates = map[string]prometheus.Counter{"taken": certificates.WithLabelValues("taken"), "refused": certificates.WithLabelValues("refused")}
 	for _, r := range delivery.Reasons() {
 		m.ends[r] = ends.WithLabelValues(r.String())
 	}
@@ -54,7 +62,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.streams, ends, m.connect, m.lasted, m.panics} {
+	for _, c := range []prometheus.Collector{m.requests, m.streams, ends, m.connect, m.lasted, m.panics, m.certificate, certificates} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)
