@@ -91,6 +91,46 @@ func StartNginxFor(t testing.TB, gates ...*Headgate) *Proxy {
 	})
 }
 
+// rolloutConf is nginx in front of replicas that are restarted one after the other, with nothing in it but what docs/reload.md asks for. It
+// has no health checks: it asks the next replica where a connection is refused.
+const rolloutConf = `
+daemon off;
+master_process off;
+pid DIR/nginx.pid;
+error_log stderr crit;
+worker_rlimit_nofile 20000;
+events { worker_connections 9000; }
+http {
+  access_log off;
+  client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
+  upstream headgate {
+TARGET
+  }
+  server {
+    listen ADDR;
+    location / {
+      proxy_pass http://headgate;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_read_timeout 1h;
+    }
+  }
+}
+`
+
+// StartNginxRollout starts nginx in front of replicas, with rolloutConf.
+func StartNginxRollout(t testing.TB, gates ...*Headgate) *Proxy {
+	t.Helper()
+	path := need.Program(t, "nginx-light", "nginx")
+	var servers strings.Builder
+	for _, g := range gates {
+		fmt.Fprintf(&servers, "    server %s;\n", g.Addr)
+	}
+	return startProxy(t, "nginx", rolloutConf, servers.String(), func(conf, dir string) *exec.Cmd {
+		return exec.Command(path, "-p", dir, "-c", conf, "-e", "stderr")
+	})
+}
+
 // haproxyConf shares back-end connections between all clients, which is what brings streams that end and other requests together.
 const haproxyConf = `
 global
