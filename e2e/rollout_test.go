@@ -278,7 +278,7 @@ func TestRollout_OfThreeReplicasLosesNothingAndNoRequestFails(t *testing.T) {
 	for range 3 {
 		gates = append(gates, stack.StartHeadgate(t, options))
 	}
-	haproxy, nginx := stack.StartBalancer(t, gates...), stack.StartNginxRollout(t, gates...)
+	haproxy, nginx := stack.StartHAProxyRollout(t, gates...), stack.StartNginxRollout(t, gates...)
 	ctx, cancel := stack.Deadline(t, 5*time.Minute)
 	defer cancel()
 	a := assemble(t, ctx, streams, haproxy.URL+"/v1/events", nginx.URL+"/v1/events")
@@ -317,7 +317,7 @@ func TestLifetime_GivesANewReplicaItsShare(t *testing.T) {
 	options := stack.Options{NATS: ns.URL(), Routes: rolloutRoutes, Env: pairs([]string{"SSE_MAX_AGE", age.String(), "SSE_RETRY", "200ms",
 		"SSE_RETRY_JITTER", "200ms", "LOG_LEVEL", "warn"})}
 	old, fresh := stack.StartHeadgate(t, options), stack.StartHeadgate(t, options)
-	front := stack.StartBalancer(t, old, fresh)
+	front := stack.StartHAProxyRollout(t, old, fresh)
 	fresh.Kill()
 	ctx, cancel := stack.Deadline(t, 3*time.Minute)
 	defer cancel()

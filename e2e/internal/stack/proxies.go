@@ -179,13 +179,25 @@ backend out
 TARGET
 `
 
-// StartBalancer starts HAProxy in front of several headgates.
+// StartBalancer starts HAProxy in front of several headgates. One check that fails is enough, so that tests need not wait.
 func StartBalancer(t testing.TB, gates ...*Headgate) *Proxy {
+	t.Helper()
+	return startBalancer(t, "inter 100ms fall 1 rise 1", gates)
+}
+
+// StartHAProxyRollout starts it with the checks that docs/reload.md asks for: with thousands of streams a machine may be busy for longer than
+// a check is patient, and where all replicas count as down HAProxy answers 503.
+func StartHAProxyRollout(t testing.TB, gates ...*Headgate) *Proxy {
+	t.Helper()
+	return startBalancer(t, "inter 1s fall 3 rise 1", gates)
+}
+
+func startBalancer(t testing.TB, checks string, gates []*Headgate) *Proxy {
 	t.Helper()
 	path := need.Program(t, "haproxy", "haproxy")
 	var servers strings.Builder
 	for i, g := range gates {
-		fmt.Fprintf(&servers, "  server g%d %s check addr 127.0.0.1 port %s inter 100ms fall 1 rise 1\n", i, g.Addr, portOf(g.AdminAddr))
+		fmt.Fprintf(&servers, "  server g%d %s check addr 127.0.0.1 port %s %s\n", i, g.Addr, portOf(g.AdminAddr), checks)
 	}
 	return startProxy(t, "haproxy", balancerConf, servers.String(), func(conf, _ string) *exec.Cmd {
 		return exec.Command(path, "-db", "-f", conf)
