@@ -224,6 +224,11 @@ func TestReload_ManyTimesUnderLoadCutsNoStreamThatShouldLive(t *testing.T) {
 		}
 		s.swap(stormRoutes(n)...)
 		s.reloads("taken", n+1)
+		if n%50 == 0 {
+			if status, text := s.configured.get(s.admin + "/debug/consistency"); status != http.StatusOK {
+				t.Errorf("reload %d: %s", n, text)
+			}
+		}
 		select {
 		case text := <-s.wrong:
 			t.Fatalf("reload %d: %s\n%s", n, text, s.stderr)

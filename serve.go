@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -83,8 +84,24 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 	if cfg.RoutesFile != "" {
 		checks = append(checks, admin.Reloaded(func() string { return s.reloader.State() }))
 	}
-	s.admin = admin.New(admin.Options{Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log, Checks: append(checks, admin.NotDraining(s.gateway.Draining))})
+	s.admin = admin.New(admin.Options{Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log, Walk: s.walk, Checks: append(checks, admin.NotDraining(s.gateway.Draining))})
 	return s, nil
+}
+
+// walk looks through everything that must always be so.
+func (s *system) walk(ctx context.Context) ([]string, error) {
+	var broken []string
+	for name, check := range map[string]func(context.Context) ([]string, error){"delivery": s.delivery.Check, "gateway": s.gateway.Check} {
+		found, err := check(ctx)
+		if err != nil {
+			return broken, fmt.Errorf("%s: %w", name, err)
+		}
+		for _, f := range found {
+			broken = append(broken, name+": "+f)
+		}
+	}
+	slices.Sort(broken)
+	return broken, nil
 }
 
 // caps are the streams that routes may have.

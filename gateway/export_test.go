@@ -74,6 +74,13 @@ func (t *Table) Give(tag uint64) (number uint64, ok bool) {
 	return st.number, ok
 }
 
+// Lose forgets the first route, whose streams go on, until what it returns is called.
+func (s *Server) Lose() (find func()) {
+	all := s.lives.all.Load()
+	s.lives.remove((*all)[:1])
+	return func() { s.lives.all.Store(all) }
+}
+
 // Lives is how many routes may have streams.
 func (s *Server) Lives() int {
 	n := 0

@@ -325,3 +325,18 @@ func TestReload_StreamsOfTheNewRouteAreNotInAGroupWithThoseOfTheOld(t *testing.T
 		t.Error("they share a group")
 	}
 }
+
+func TestCheck_SeesAStreamWhoseRouteIsNotKnown(t *testing.T) {
+	r := start(t, withRoutes(prices()))
+	rd := r.open("/v1/prices/ACME")
+	rd.want("$ready")
+	if broken, err := r.server.Check(t.Context()); err != nil || len(broken) > 0 {
+		t.Errorf("%v, %v", broken, err)
+	}
+	find := r.server.Lose()
+	broken, err := r.server.Check(t.Context())
+	find()
+	if err != nil || len(broken) != 2 { // the route has lost its number, the stream its route
+		t.Errorf("%q, %v", broken, err)
+	}
+}

@@ -32,6 +32,7 @@ type Options struct {
 	Gatherer prometheus.Gatherer // what /metrics shows
 	Checks   []Check             // what /readyz asks, in this order
 	Pprof    bool                // serve /debug/pprof
+	Walk     Walk                // what /debug/consistency does; nil: it is not there
 	Log      *slog.Logger
 }
 
@@ -50,6 +51,9 @@ func New(o Options) *Server {
 		MaxRequestsInFlight: scrapesAtOnce,
 		ErrorLog:            slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}))
+	if o.Walk != nil {
+		mux.Handle("GET /debug/consistency", consistency(o.Walk))
+	}
 	if o.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
