@@ -309,19 +309,26 @@ func TestReload_ALateRequestBeginsAgain(t *testing.T) {
 	}
 }
 
+// closed says whether a source is closed, by number.
+func (b *bridge) closed(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sources[n].isClosed()
+}
+
 // While the streams of the old route are ending, those of the new one must not be given the old one's events.
 func TestReload_StreamsOfTheNewRouteAreNotInAGroupWithThoseOfTheOld(t *testing.T) {
 	r := start(t, func(s *setup) { s.cfg.RoutesSpread = time.Hour })
 	r.open("/v1/prices/ACME").want("$ready")
 	r.open("/v1/prices/ACME").want("$ready")
-	if !r.bridge.sources[1].isClosed() {
+	if !r.bridge.closed(1) {
 		t.Fatal("two streams of one route have two groups: this shows nothing")
 	}
 	changed := prices()
 	changed.Event = "price"
 	r.reload(changed)
 	r.open("/v1/prices/ACME").want("$ready")
-	if r.bridge.sources[2].isClosed() {
+	if r.bridge.closed(2) {
 		t.Error("they share a group")
 	}
 }
