@@ -91,7 +91,7 @@ type NATS struct {
 type JetStream struct {
 	Domain          string   `env:"DOMAIN" doc:"JetStream domain, where it is not that of the account headgate connects to" example:"hub"`
 	APIPrefix       string   `env:"API_PREFIX" doc:"the same as a prefix, for an API that is imported under another name" example:"$JS.hub.API"`
-	TailBytes       Bytes    `env:"TAIL_BYTES" doc:"memory for the newest messages of all streams and the values of all buckets together; what does not fit is read from NATS" min:"1048576"`
+	TailBytes       Bytes    `env:"TAIL_BYTES" doc:"memory for the newest messages of all streams, the values of all buckets and the states that clients are given, together; what does not fit is read from NATS" min:"1048576"`
 	TailAge         Duration `env:"TAIL_AGE" doc:"how far back the messages of a stream are read into memory at start"`
 	PrefillTimeout  Duration `env:"PREFILL_TIMEOUT" doc:"/readyz waits at most so long for that" min:"1"`
 	HistoryParallel int      `env:"HISTORY_PARALLEL" doc:"reads of older messages that run at once" min:"1" max:"64"`
