@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,12 +40,13 @@ func bridgeOf(t *testing.T, url string, tail config.Bytes, of config.Source) *ru
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	t.Cleanup(r.stop)
 	eventually(t, "the bridge to have read its streams", func() bool {
 		ok, _ := r.Prefilled()
 		return ok && r.Health().Connected
