@@ -73,7 +73,7 @@ func startOperated(t *testing.T, servers int) *operated {
 // environ is that of a replica.
 func (o *operated) environ(url string, more ...string) []string {
 	return base(append([]string{"ROUTES_FILE=" + o.routes, "AUTH_MODE=jwt", "AUTH_ISSUER=https://i.example", "AUTH_AUDIENCE=headgate",
-		"AUTH_JWKS_URL=" + o.issuer.url, "AUTH_REVOCATION_BUCKET=REVOKED", "AUTH_REVOCATION_TTL=1h", "CONTROL=true", "NATS_URL=" + url, "LOG_LEVEL=debug"}, more...)...)
+		"AUTH_JWKS_URL=" + o.issuer.url, "AUTH_REVOCATION_BUCKET=REVOKED", "AUTH_REVOCATION_TTL=1h", "CONTROL=true", "LIMIT_CONNECTIONS_PER_USER=0", "NATS_URL=" + url, "LOG_LEVEL=debug"}, more...)...)
 }
 
 // replicas are ready, one on each server.

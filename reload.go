@@ -52,10 +52,10 @@ func (r *reloading) take(ctx context.Context, content []byte) error {
 	if err != nil {
 		return err
 	}
-	r.limiter.SetRoutes(caps(cfg.Routes))
+	r.limiter.SetRoutes(limitsOf(cfg.Routes))
 	change, err := r.gateway.Reload(cfg.Routes, r.page(cfg))
 	if err != nil {
-		r.limiter.SetRoutes(caps(r.cfg.Routes))
+		r.limiter.SetRoutes(limitsOf(r.cfg.Routes))
 		return err
 	}
 	r.cfg = cfg

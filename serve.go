@@ -52,6 +52,8 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 	if s.bridge, err = bridge.New(cfg, log, s.registry); err != nil {
 		return nil, err
 	}
+	s.limiter = limiter(cfg, s.registry)
+	s.bridge.LimitReplays(s.limiter.Replay)
 	identities, err := s.identities()
 	if err != nil {
 		return nil, err
@@ -60,8 +62,8 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 		Shards: shards, Log: log, Registerer: s.registry,
 		OnEnd:  func(e delivery.Ended) { s.gateway.Ended(e) }, // no client can end before there is a gateway
 		OnSlow: func(gaps int) { s.bridge.Gaps().Add(gap.Slow, gaps) },
+		OnRate: func(gaps int) { s.bridge.Gaps().Add(gap.Rate, gaps) },
 	})
-	s.limiter = limiter(cfg, s.registry)
 	options := gateway.Options{
 		Config: cfg, Bridge: s.bridge, Delivery: s.delivery, Limiter: s.limiter, Identities: identities,
 		Log: log, Registerer: s.registry, Console: page,
@@ -104,11 +106,11 @@ func (s *system) walk(ctx context.Context) ([]string, error) {
 	return broken, nil
 }
 
-// caps are the streams that routes may have.
-func caps(routes []config.Route) map[string]int {
-	of := make(map[string]int, len(routes))
+// limitsOf is what may be used of routes.
+func limitsOf(routes []config.Route) map[string]ratelimit.Route {
+	of := make(map[string]ratelimit.Route, len(routes))
 	for _, r := range routes {
-		of[r.Name] = r.MaxStreams
+		of[r.Name] = ratelimit.Route{Streams: r.MaxStreams, StreamsPerUser: r.Limits.ConnectionsPerUser, PublishRate: r.Limits.PublishRate}
 	}
 	return of
 }
@@ -116,8 +118,12 @@ func caps(routes []config.Route) map[string]int {
 func limiter(cfg config.Config, reg prometheus.Registerer) *ratelimit.Limiter {
 	l := cfg.Limit
 	return ratelimit.New(ratelimit.Config{
-		Streams: l.Connections, StreamsPerAddress: l.ConnectionsPerIP, ConnectRate: l.ConnectRate, ConnectBurst: l.ConnectBurst,
-		GlobalConnectRate: l.GlobalConnectRate, PublishRate: l.PublishRate, Addresses: l.Addresses, Routes: caps(cfg.Routes), Registerer: reg,
+		Streams: l.Connections, StreamsPerAddress: l.ConnectionsPerIP, StreamsPerUser: l.ConnectionsPerUser,
+		ConnectRate: l.ConnectRate, UserConnectRate: l.ConnectRatePerUser, ConnectBurst: l.ConnectBurst, GlobalConnectRate: l.GlobalConnectRate,
+		PublishRate: l.PublishRate, UserPublishRate: l.PublishRatePerUser,
+		Replay:     ratelimit.Replay{Events: l.ReplayEventRate, Bytes: float64(l.ReplayByteRate)},
+		UserReplay: ratelimit.Replay{Events: l.ReplayEventRatePerUser, Bytes: float64(l.ReplayByteRatePerUser)},
+		Addresses:  l.Addresses, Users: l.Users, Routes: limitsOf(cfg.Routes), Registerer: reg,
 	})
 }
 

@@ -109,7 +109,7 @@ func (v *Verifier) identify(ctx context.Context, token string) (*Identity, error
 		if id, err = v.verify(ctx, token); err != nil {
 			return nil, err
 		}
-		v.cache.put(key, id, len(token), generation)
+		v.cache.put(key, id, generation)
 	}
 	if err := v.Check(id); err != nil {
 		return nil, err

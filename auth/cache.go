@@ -7,7 +7,7 @@ import (
 
 const (
 	cacheEntries = 32 << 10 // of each half
-	cacheBytes   = 16 << 20 // of tokens, of each half; what is kept for one is a few times its length
+	cacheBytes   = 64 << 20 // of identities, of each half
 )
 
 // digest is the name of a token in the cache, which so holds no tokens.
@@ -42,7 +42,8 @@ func (c *cache) get(name [sha256.Size]byte) (*Identity, uint64) {
 }
 
 // put keeps an identity, unless the keys have changed since its verification began.
-func (c *cache) put(name [sha256.Size]byte, id *Identity, bytes int, generation uint64) {
+func (c *cache) put(name [sha256.Size]byte, id *Identity, generation uint64) {
+	bytes := id.weight()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if generation == c.generation {

@@ -38,6 +38,7 @@ type issuer struct {
 	fetching  bool
 	failed    bool          // the last attempt did
 	done      chan struct{} // closed at the end of the running or the next attempt
+	waiters   int           // requests that wait for that
 }
 
 func newIssuer(i Issuer, o Options) (*issuer, error) {

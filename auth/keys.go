@@ -14,6 +14,8 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+
+	"headgate/internal/keyform"
 )
 
 const (
@@ -159,7 +161,7 @@ func strong(public any) bool {
 // one taken, everybody who knows it could sign.
 func parseSecret(data []byte, algorithms []string) ([]key, error) {
 	secret := bytes.TrimSpace(data)
-	if isKey(secret) {
+	if keyform.IsKey(secret) {
 		return nil, errors.New("it holds a key, not a secret: name a file with public keys as key file; for HS algorithms, put the bare secret into it")
 	}
 	for _, alg := range algorithms {
@@ -168,14 +170,4 @@ func parseSecret(data []byte, algorithms []string) ([]key, error) {
 		}
 	}
 	return []key{{public: bytes.Clone(secret)}}, nil
-}
-
-// isKey says whether a file that should hold a secret holds a key: PEM, a JWK or a JWK set, or DER.
-func isKey(data []byte) bool {
-	var object map[string]json.RawMessage
-	if json.Unmarshal(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), &object) == nil && (object["kty"] != nil || object["keys"] != nil) {
-		return true
-	}
-	_, err := x509.ParsePKIXPublicKey(data)
-	return err == nil || bytes.Contains(data, []byte("-----BEGIN"))
 }

@@ -14,6 +14,7 @@ const (
 	refreshFile  = 10 * time.Second // mounted secrets change by symbolic links, so files are read rather than watched
 	retryFirst   = time.Second      // after a failure; doubled up to retryMost
 	retryMost    = time.Minute
+	maxWaiters   = 64               // requests that wait for the keys of one issuer; whoever comes beside them is told at once that they are not there
 	apart        = 10 * time.Second // between two fetches because of unknown keys: whoever makes up names gets no more
 )
 
@@ -86,8 +87,21 @@ func (i *issuer) due() bool {
 func (i *issuer) refreshed(ctx context.Context) error {
 	i.mu.Lock()
 	recent, fetching, failed, done := time.Since(i.attempted) < apart, i.fetching, i.failed || i.keys == nil, i.done
+	waits := i.remote && (!recent || fetching)
+	if waits && i.waiters >= maxWaiters {
+		i.mu.Unlock()
+		return ErrUnavailable
+	}
+	if waits {
+		i.waiters++
+		defer func() {
+			i.mu.Lock()
+			i.waiters--
+			i.mu.Unlock()
+		}()
+	}
 	i.mu.Unlock()
-	if recent && !fetching || !i.remote {
+	if !waits {
 		if failed {
 			return ErrUnavailable
 		}
@@ -107,8 +121,9 @@ func (i *issuer) refreshed(ctx context.Context) error {
 		return ctx.Err()
 	}
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.failed {
+	failed = i.failed
+	i.mu.Unlock()
+	if failed {
 		return ErrUnavailable
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,6 +124,43 @@ func TestJWKS_AnEndpointThatHangsHoldsNobodyForLong(t *testing.T) {
 		refused(t, v, sign("ES256", p256(), good()), ErrUnavailable)
 		if d := time.Since(begin); d > fetchTimeout {
 			t.Errorf("waited %v", d)
+		}
+	})
+}
+
+// Whoever makes up names of keys while the endpoint hangs keeps no more requests waiting than that.
+func TestJWKS_AnEndpointThatHangsHoldsFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := func(ctx context.Context, _ string, _ int64) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() }
+		v, err := New(Options{Issuers: []Issuer{issuerOf(func(i *Issuer) { i.JWKSURL = "x" })}, Fetch: hang})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = v.Run(ctx) }()
+		defer func() { cancel(); <-ended }()
+		synctest.Wait()
+		var all sync.WaitGroup
+		var atOnce, later atomic.Int64
+		for n := range 1000 {
+			token := sign("ES256", p256(), good(), "kid", fmt.Sprint(n))
+			all.Go(func() {
+				begin := time.Now()
+				refused(t, v, token, ErrUnavailable)
+				if time.Since(begin) == 0 {
+					atOnce.Add(1)
+				} else {
+					later.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if later.Load() != maxWaiters || atOnce.Load() != 1000-maxWaiters {
+			t.Errorf("%d waited, %d did not; want %d to wait", later.Load(), atOnce.Load(), maxWaiters)
+		}
+		if n := v.issuers[0].waiters; n != 0 {
+			t.Errorf("%d still wait", n)
 		}
 	})
 }

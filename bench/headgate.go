@@ -52,7 +52,7 @@ func (l *Lab) startHeadgate(s *Server, certFile, keyFile string, settings []stri
 	env := []string{
 		"AUTH_MODE=none", "NATS_URL=" + l.nats, "ROUTES_FILE=" + filepath.Join(l.dir, "routes.yaml"), "HTTP_ADDR=" + addr, "ADMIN_ADDR=" + admin,
 		"ADMIN_PPROF=true", "LOG_LEVEL=warn", "LOG_FORMAT=json",
-		"LIMIT_CONNECTIONS=0", "LIMIT_CONNECTIONS_PER_IP=0", "LIMIT_CONNECT_RATE=0", "LIMIT_GLOBAL_CONNECT_RATE=0", "LIMIT_PUBLISH_RATE=0",
+		"LIMIT_CONNECTIONS=0", "LIMIT_CONNECTIONS_PER_IP=0", "LIMIT_CONNECTIONS_PER_USER=0", "LIMIT_CONNECT_RATE=0", "LIMIT_GLOBAL_CONNECT_RATE=0", "LIMIT_PUBLISH_RATE=0",
 	}
 	if certFile != "" {
 		env = append(env, "HTTP_TLS_CERT_FILE="+certFile, "HTTP_TLS_KEY_FILE="+keyFile)

@@ -49,6 +49,11 @@ const (
 // Saturate keeps up to window messages in flight to all of the swarm's n readers: the next one is published when the one
 // window before it has reached everybody. The clock stops when the last delivery of the last message has arrived.
 func Saturate(s *Swarm, p *Publisher, n, window int, d time.Duration) (Run, error) {
+	return saturate(s, p, shared, n, window, d)
+}
+
+// saturate is Saturate on a target of the caller's.
+func saturate(s *Swarm, p *Publisher, target, n, window int, d time.Duration) (Run, error) {
 	s.resetTally()
 	start := now()
 	sent := 0
@@ -67,7 +72,7 @@ func Saturate(s *Swarm, p *Publisher, n, window int, d time.Duration) (Run, erro
 			return s.run(sent, lastChange-start, false), nil
 		}
 		for !stop && sent < window+int(progress)/n {
-			p.Append(shared, now())
+			p.Append(target, now())
 			sent++
 		}
 		if err := p.feed.Flush(); err != nil {

@@ -139,6 +139,9 @@ var scenarios = []Scenario{
 	{Name: "ingest-stream", Run: ingestStream},
 	{Name: "memory-stream", Run: memoryStream},
 	{Name: "revoke", Run: revoke},
+	{Name: "limits", Run: limitsCost},
+	{Name: "memory-identity", Run: memoryIdentity},
+	{Name: "connect-identity", Run: connectIdentity},
 	{Name: "million", Run: million, Opt: true},
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,9 +22,15 @@ import (
 // streamBridge is a bridge whose tail begins empty, with a route for s.* of the stream S.
 func streamBridge(t *testing.T, url string) *running {
 	t.Helper()
+	return bridgeOf(t, url, config.DefaultConfig().JetStream.TailBytes, config.Source{Name: "s", Type: "stream", Stream: "S", Subject: "s.{id}"})
+}
+
+// bridgeOf is a bridge whose tails begin empty, with a route of one source.
+func bridgeOf(t *testing.T, url string, tail config.Bytes, of config.Source) *running {
+	t.Helper()
 	cfg := config.DefaultConfig()
-	cfg.NATS, cfg.JetStream.TailAge = testNATS(url), 0
-	cfg.Routes = []config.Route{{Name: "r", Sources: []config.Source{{Name: "s", Type: "stream", Stream: "S", Subject: "s.{id}"}}}}
+	cfg.NATS, cfg.JetStream.TailAge, cfg.JetStream.TailBytes = testNATS(url), 0, tail
+	cfg.Routes = []config.Route{{Name: "r", Sources: []config.Source{of}}}
 	r := &running{t: t, reg: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	b, err := New(cfg, slog.New(slog.NewTextHandler(r.log, nil)), r.reg)
 	if err != nil {
@@ -33,12 +40,13 @@ func streamBridge(t *testing.T, url string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	t.Cleanup(r.stop)
 	eventually(t, "the bridge to have read its streams", func() bool {
 		ok, _ := r.Prefilled()
 		return ok && r.Health().Connected
@@ -130,6 +138,53 @@ func TestReplay_OfFewMessagesInALongRangeReadsThemOnce(t *testing.T) {
 		}
 		if n := r.metric("headgate_history_reads_total") - before; !c.gap && n > c.read {
 			t.Errorf("most %d: history was asked %v times, want %v at most", c.most, n, c.read)
+		}
+	}
+}
+
+// The bounds by size keep the newest, of a replay and of a state that is all messages, from memory and from history.
+func TestBounds_BySizeKeepTheNewest(t *testing.T) {
+	for _, from := range []string{"history", "memory"} {
+		w := newStateWorld(t, 1)
+		tag := w.read(w.open(flow.Spec{}, flow.Format{}, "")).to[0].Tag
+		w.publish(400)
+		eventually(t, "all messages", func() bool { return w.read(w.open(flow.Spec{}, flow.Format{}, "")).to[0].Seq == 401 })
+		if from == "history" {
+			w.r = streamBridge(t, w.url)
+		}
+		for name, c := range map[string]struct {
+			bytes, low, high int64
+			at               uint64
+			initial          flow.SnapshotMode
+		}{
+			"replay":                {bytes: 20_000, low: 40, high: 65, at: 1},
+			"replay of all":         {bytes: 1 << 20, low: 400, high: 400, at: 1},
+			"one larger than that":  {bytes: 10, low: 1, high: 1, at: 1},
+			"all messages":          {bytes: 20_000, low: 40, high: 65, initial: flow.AllMessages},
+			"all messages in bound": {bytes: 1 << 20, low: 401, high: 401, initial: flow.AllMessages},
+		} {
+			t.Run(from+", "+name, func(t *testing.T) {
+				cursors := ""
+				if c.at > 0 {
+					cursors = cursor.Position{{Tag: tag, Seq: c.at}}.String()
+				}
+				s := w.read(w.open(flow.Spec{Bounds: flow.Bounds{MaxBytes: c.bytes}, Initial: flow.Initial{Mode: c.initial}}, flow.Format{}, cursors))
+				s.finish()
+				n := int64(s.count("data: 000"))
+				if n < c.low || n > c.high {
+					t.Errorf("%d events", n)
+				}
+				gaps := s.count(`"reason":"limit"`)
+				if want := n < 400; (gaps == 1) != want || gaps > 1 {
+					t.Errorf("%d gaps", gaps)
+				}
+				if n < 400 && !strings.Contains(s.got[0], `"reason":"limit"`) {
+					t.Errorf("begins with %q", s.got[0])
+				}
+				if s.count(fmt.Sprintf("%0300d", 399)) != 1 {
+					t.Error("the newest is not there")
+				}
+			})
 		}
 	}
 }

@@ -34,6 +34,7 @@ type Bridge struct {
 	gaps    *gap.Counters
 
 	// Set before Run.
+	replays *replays         // nil: replays go as fast as they can
 	watch   *control.Watch   // nil: nobody can be revoked
 	service *control.Service // nil: operators are not answered
 }

@@ -19,6 +19,7 @@ type joint struct {
 	core    *core.Source // nil: no core subjects
 	entries int          // of core
 	streams []*stream.Source
+	replays *replays // nil: they go as fast as they can
 }
 
 // jointState is what is noted of one reading client.
@@ -28,6 +29,7 @@ type jointState struct {
 	count   []int          // events of it, by stream
 	at      []cursor.Entry // of the streams whose initial state has been given: what it is the state of
 	ended   bool           // nothing will follow it
+	user    string         // whose budget it is; "" = nobody's
 	part    int            // those before it have given everything that was asked for
 }
 
@@ -41,7 +43,7 @@ func (j *joint) newState() *jointState {
 
 // openJoint opens the sources of a request that has streams or buckets.
 func (b *Bridge) openJoint(ctx context.Context, req flow.Request) (flow.Opened, error) {
-	j := &joint{}
+	j := &joint{replays: b.replays}
 	o := flow.Opened{Source: j, Start: flow.Live}
 	err := j.open(ctx, b, req, &o)
 	if err != nil {
@@ -59,7 +61,7 @@ func (j *joint) open(ctx context.Context, b *Bridge, req flow.Request, o *flow.O
 		return err
 	}
 	position, _ := cursor.Parse(req.Cursor) // one that cannot be read says nothing about any source
-	st := &jointState{}
+	st := &jointState{user: req.User}
 	for _, spec := range req.Sources {
 		if spec.Kind == flow.Core {
 			continue
@@ -165,6 +167,7 @@ func (j *joint) Read(ask flow.Ask, done func(flow.Batch)) {
 	if !ok {
 		st = j.newState()
 	}
+	done = j.replays.paced(st.user, done)
 	if len(ask.From) != j.entries+len(j.streams) || len(ask.To) != len(ask.From) {
 		done(flow.Batch{Err: fmt.Errorf("bridge: %w: a position with %d entries", flow.ErrClosed, len(ask.From))})
 		return

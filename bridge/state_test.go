@@ -18,6 +18,8 @@ type stateWorld struct {
 	t  *testing.T
 	js jetstream.JetStream
 	r  *running
+
+	url string
 }
 
 func newStateWorld(t *testing.T, messages int) *stateWorld {
@@ -27,7 +29,7 @@ func newStateWorld(t *testing.T, messages int) *stateWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &stateWorld{t: t, js: js}
+	w := &stateWorld{t: t, js: js, url: ns.URL()}
 	w.make(messages)
 	w.r = streamBridge(t, ns.URL())
 	return w
@@ -90,11 +92,12 @@ type stepper struct {
 	got      []string // the first line of each event
 	done     bool
 	ended    bool
+	live     *recorder // what comes behind to
 }
 
 func (w *stateWorld) read(o flow.Opened) *stepper {
-	s := &stepper{t: w.t, o: o, from: append(cursor.Position(nil), o.From...), state: o.State}
-	s.to = append(cursor.Position(nil), o.Source.Attach(&recorder{})...)
+	s := &stepper{t: w.t, o: o, from: append(cursor.Position(nil), o.From...), state: o.State, live: &recorder{}}
+	s.to = append(cursor.Position(nil), o.Source.Attach(s.live)...)
 	return s
 }
 

@@ -5,16 +5,17 @@ import (
 	"net/http"
 	"net/netip"
 
+	"headgate/auth"
 	"headgate/ratelimit"
 )
 
-// admit asks the limiter for a stream and enters it in the table. The tag is the admission: release, or the end of the stream, gives
-// it back.
+// admit is the first half of an admission: the address is asked before anybody's token is looked at, and the stream entered in the table.
+// The tag is the admission: release, or the end of the stream, gives it back.
 func (s *Server) admit(c *call) (uint64, *refusal) {
 	if s.Draining() {
 		return 0, &refusal{kind: draining}
 	}
-	if refused, ok := s.limiter.Admit(c.addr, c.route.name); !ok {
+	if refused, ok := s.limiter.Connect(c.addr); !ok {
 		return 0, overLimit(refused)
 	}
 	return s.streams.take(c.route.life.index, c.number, c.addr), nil
@@ -29,19 +30,37 @@ func (s *Server) stale(c *call, tag uint64) bool {
 		return false
 	}
 	if st, ok := s.streams.give(tag); ok {
-		s.limiter.Release(st.address(), c.route.name)
+		s.limiter.Release(st.admission(c.route.name))
 	}
 	return true
+}
+
+// admitCaller is the second half, for somebody who may read what he asks for: the user, the route and the process.
+func (s *Server) admitCaller(c *call, id *auth.Identity, tag uint64) error {
+	user := limited(id)
+	if refused, ok := s.limiter.Admit(user, c.route.name); !ok {
+		return overLimit(refused)
+	}
+	s.streams.admit(tag, user)
+	return nil
+}
+
+// limited is whose limits an identity has. Callers without one, or without a sub, have those of their address alone.
+func limited(id *auth.Identity) ratelimit.User {
+	if id == nil {
+		return ratelimit.Nobody
+	}
+	return ratelimit.UserOf(id.Issuer(), id.Subject())
 }
 
 // release gives an admission back that did not become a stream.
 func (s *Server) release(tag uint64) {
 	if st, ok := s.streams.give(tag); ok {
-		s.limiter.Release(st.address(), s.lives.at(st.route).name)
+		s.limiter.Release(st.admission(s.lives.at(st.route).name))
 	}
 }
 
-// clientAddress is who is asking, as far as the limits and the log are concerned. Admit and Release must see the same value, so it has
+// clientAddress is who is asking, as far as the limits and the log are concerned. Connect and Release must see the same value, so it has
 // the form that survives the table: no IPv4 in IPv6, no zone.
 func (s *Server) clientAddress(r *http.Request) netip.Addr {
 	peer := peerAddress(r)

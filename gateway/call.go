@@ -43,6 +43,7 @@ func (c *call) closeAfter() {
 
 // ServeHTTP takes every request of the public listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.arrived(r.Context())
 	if s.Draining() {
 		// RFC 9112, section 9.6: the client opens its next connection elsewhere. In HTTP/2 net/http turns it into GOAWAY (RFC 9113,
 		// section 6.8), which is right here.

@@ -29,6 +29,13 @@ func SetBodyWait(t interface{ Cleanup(func()) }, d time.Duration) {
 	t.Cleanup(func() { bodyWait = old })
 }
 
+// SetWaitingAge changes it for servers that are made until the test ends.
+func SetWaitingAge(t interface{ Cleanup(func()) }, d time.Duration) {
+	old := waitingAge
+	waitingAge = d
+	t.Cleanup(func() { waitingAge = old })
+}
+
 // Slugs are all refusals.
 func Slugs() []string {
 	var all []string
@@ -92,6 +99,9 @@ func (s *Server) Lives() int {
 	return n
 }
 
+// Waiting is how many connections wait for a request.
+func (s *Server) Waiting() int { return s.waiting.len() }
+
 // Admitted is how many admissions are out.
 func (s *Server) Admitted() int { return s.streams.count() }
 
@@ -147,5 +157,12 @@ func ParseQuery(raw string) url.Values {
 
 // WithPlainConn is the context of a request on plain TCP.
 func WithPlainConn(ctx context.Context) context.Context {
-	return context.WithValue(ctx, plainKey{}, true)
+	return context.WithValue(ctx, connectionKey{}, &connection{plain: true})
+}
+
+// Known is how many connections are known that are not a stream of a shard.
+func (s *Server) Known() int {
+	n := 0
+	s.conns.Range(func(any, any) bool { n++; return true })
+	return n
 }

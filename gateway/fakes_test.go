@@ -123,16 +123,30 @@ func (b *bridge) push(frame *sse.Frame, seq uint64) {
 
 // limiter is a Limiter that counts, and refuses what the test says.
 type limiter struct {
-	mu       sync.Mutex
-	refuse   *ratelimit.Refusal
-	publish  *ratelimit.Refusal
-	admitted int
-	released int
-	addrs    []netip.Addr
-	hook     func() // called once, by the next Admit
+	mu                    sync.Mutex
+	refuse                *ratelimit.Refusal
+	publish               *ratelimit.Refusal
+	admitted              int
+	second                int // of them, as a user too, and not given back
+	refuseUser, publishAs *ratelimit.Refusal
+	released              int
+	addrs                 []netip.Addr
+	users                 []ratelimit.User // that were admitted, in order
+	hook                  func()           // called once, by the next Connect
 }
 
-func (l *limiter) Admit(addr netip.Addr, _ string) (ratelimit.Refusal, bool) {
+func (l *limiter) Admit(user ratelimit.User, _ string) (ratelimit.Refusal, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refuseUser != nil {
+		return *l.refuseUser, false
+	}
+	l.users = append(l.users, user)
+	l.second++
+	return ratelimit.Refusal{}, true
+}
+
+func (l *limiter) Connect(addr netip.Addr) (ratelimit.Refusal, bool) {
 	l.mu.Lock()
 	hook := l.hook
 	l.hook = nil
@@ -150,11 +164,14 @@ func (l *limiter) Admit(addr netip.Addr, _ string) (ratelimit.Refusal, bool) {
 	return ratelimit.Refusal{}, true
 }
 
-func (l *limiter) Release(addr netip.Addr, _ string) {
+func (l *limiter) Release(a ratelimit.Admission) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.released++
-	if i := slices.Index(l.addrs, addr); i >= 0 {
+	if a.Admitted {
+		l.second--
+	}
+	if i := slices.Index(l.addrs, a.Addr); i >= 0 {
 		l.addrs = slices.Delete(l.addrs, i, i+1)
 	}
 }
@@ -164,6 +181,15 @@ func (l *limiter) Publish(netip.Addr) (ratelimit.Refusal, bool) {
 	defer l.mu.Unlock()
 	if l.publish != nil {
 		return *l.publish, false
+	}
+	return ratelimit.Refusal{}, true
+}
+
+func (l *limiter) PublishAs(ratelimit.User, string) (ratelimit.Refusal, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.publishAs != nil {
+		return *l.publishAs, false
 	}
 	return ratelimit.Refusal{}, true
 }

@@ -41,11 +41,24 @@ type Delivery interface {
 	EndWhere(match func(tag uint64) bool, r delivery.Reason, over time.Duration)
 }
 
-// Limiter says how much may be used. Every Admit that answered true is followed by one Release with the same arguments.
+// Limiter says how much may be used.
 type Limiter interface {
-	Admit(addr netip.Addr, route string) (ratelimit.Refusal, bool)
-	Release(addr netip.Addr, route string)
+	StreamLimiter
+	PublishLimiter
+}
+
+// StreamLimiter admits streams in two steps. Every Connect that answered true is followed by one Release, which says whether there was an
+// Admit that answered true in between.
+type StreamLimiter interface {
+	Connect(addr netip.Addr) (ratelimit.Refusal, bool)
+	Admit(user ratelimit.User, route string) (ratelimit.Refusal, bool)
+	Release(ratelimit.Admission)
+}
+
+// PublishLimiter admits publishes in two steps.
+type PublishLimiter interface {
 	Publish(addr netip.Addr) (ratelimit.Refusal, bool)
+	PublishAs(user ratelimit.User, route string) (ratelimit.Refusal, bool)
 }
 
 // Revocations say whose identity has been withdrawn. Changed is ready when there may be more of them.
@@ -87,6 +100,8 @@ type Server struct {
 	// Safe for everyone.
 	lives      lives
 	streams    streams
+	conns      sync.Map // net.Conn -> *connection, until it is a stream or closed
+	waiting    *waiting
 	condemned  condemned
 	endings    *endlog
 	nowAndThen rate.Sometimes // for warnings that would otherwise come with every request
@@ -134,7 +149,8 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.install(first)
-	return s, nil
+	s.waiting, err = newWaiting(o.Config.Limit.WaitingConnections, o.Registerer)
+	return s, err
 }
 
 // newInstance is a short random name for this process, so that connection ids of replicas differ.
@@ -169,7 +185,7 @@ func (s *Server) Ended(e delivery.Ended) {
 		return
 	}
 	rt := s.lives.at(st.route)
-	s.limiter.Release(st.address(), rt.name)
+	s.limiter.Release(st.admission(rt.name))
 	rt.open.Dec()
 	s.metrics.ended(e)
 	s.endings.put(ending{stream: st, ended: e, route: rt.name, id: s.requestID(st.number)})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -54,6 +55,9 @@ func (s *Server) stream(c *call) error {
 	if c.r.Method == http.MethodHead {
 		s.answerHead(c)
 		return nil
+	}
+	if err := s.admitCaller(c, id, tag); err != nil {
+		return err
 	}
 	opened, err := s.bridge.Open(c.r.Context(), flow.Request{Sources: specs, Format: c.route.format, Cursor: position,
 		Since: since, User: c.user(id)})
@@ -136,10 +140,13 @@ func (s *Server) notice() time.Duration {
 }
 
 // user is whose share of what is done for everybody this is. Two issuers may have the same sub for different people, and a sub may look
-// like an address: NUL keeps them apart, which is in no address.
+// like an address: NUL keeps them apart, which is in no address. Of an IPv6 address the network counts, as in the limits.
 func (c *call) user(id *auth.Identity) string {
 	if id != nil && id.Subject() != "" {
 		return "user\x00" + id.Issuer() + "\x00" + id.Subject()
+	}
+	if c.addr.Is6() {
+		return netip.PrefixFrom(c.addr, 64).Masked().Addr().String()
 	}
 	return c.addr.String()
 }

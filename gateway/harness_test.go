@@ -146,6 +146,9 @@ func (r *rig) run() {
 		if _, out, _ := r.limiter.balance(); out != 0 {
 			r.t.Errorf("%d admissions were not released", out)
 		}
+		if r.limiter.second != 0 {
+			r.t.Errorf("%d admissions of users were not released", r.limiter.second)
+		}
 		if n := r.server.Admitted(); n != 0 {
 			r.t.Errorf("%d streams are left in the table", n)
 		}

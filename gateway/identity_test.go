@@ -356,7 +356,7 @@ func TestIdentity_ComesAfterTheLimitsOfTheAddress(t *testing.T) {
 	fake := &counting{err: auth.ErrUnavailable}
 	r := start(t, withIdentity(t, auth.Grants{}), func(s *setup) { s.identities = fake })
 	r.limiter.mu.Lock()
-	r.limiter.refuse = &ratelimit.Refusal{Cause: ratelimit.Rate, Limit: "rate of an address"}
+	r.limiter.refuse = &ratelimit.Refusal{Cause: ratelimit.Rate, Limit: ratelimit.ConnectRate}
 	r.limiter.publish = r.limiter.refuse
 	r.limiter.mu.Unlock()
 	r.get("/v1/prices/A", bearer("x")...).problem(t, http.StatusTooManyRequests, "rate-address")

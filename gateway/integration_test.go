@@ -41,6 +41,18 @@ func startWhole(t *testing.T, change ...func(*setup)) *whole {
 	return startWholeOn(t, ns, nil, change...)
 }
 
+// realLimiter is the one that the program makes.
+func realLimiter(cfg config.Config, reg prometheus.Registerer) *ratelimit.Limiter {
+	routes := map[string]ratelimit.Route{}
+	for _, r := range cfg.Routes {
+		routes[r.Name] = ratelimit.Route{Streams: r.MaxStreams, StreamsPerUser: r.Limits.ConnectionsPerUser, PublishRate: r.Limits.PublishRate}
+	}
+	l := cfg.Limit
+	return ratelimit.New(ratelimit.Config{Streams: l.Connections, StreamsPerAddress: l.ConnectionsPerIP, StreamsPerUser: l.ConnectionsPerUser,
+		ConnectRate: l.ConnectRate, UserConnectRate: l.ConnectRatePerUser, ConnectBurst: l.ConnectBurst, GlobalConnectRate: l.GlobalConnectRate,
+		PublishRate: l.PublishRate, UserPublishRate: l.PublishRatePerUser, Addresses: l.Addresses, Users: l.Users, Routes: routes, Registerer: reg})
+}
+
 // startWholeOn is startWhole on a server of the test's own, to which it publishes with the options.
 func startWholeOn(t *testing.T, ns *devnats.Server, publisher []nats.Option, change ...func(*setup)) *whole {
 	t.Helper()
@@ -68,11 +80,9 @@ func startWholeOn(t *testing.T, ns *devnats.Server, publisher []nats.Option, cha
 		}
 	})
 	t.Cleanup(func() { stop(); running.Wait() })
-	l := st.cfg.Limit
 	w.delivery = delivery.New(delivery.Config{Shards: 2, OnEnd: func(e delivery.Ended) { w.server.Ended(e) }, Log: log, Registerer: w.reg})
 	w.server, err = gateway.New(gateway.Options{Config: st.cfg, Bridge: b, Delivery: w.delivery, Log: log, Registerer: w.reg,
-		Limiter: ratelimit.New(ratelimit.Config{Streams: l.Connections, StreamsPerAddress: l.ConnectionsPerIP, ConnectRate: l.ConnectRate,
-			ConnectBurst: l.ConnectBurst, Addresses: l.Addresses, Registerer: w.reg})})
+		Identities: st.identities, Limiter: realLimiter(st.cfg, w.reg)})
 	if err != nil {
 		t.Fatal(err)
 	}

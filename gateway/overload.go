@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"time"
 
 	"headgate/internal/flow"
@@ -72,23 +71,23 @@ func jitter(most time.Duration) time.Duration {
 	return rand.N(most + 1)
 }
 
-// overLimit turns the limiter's refusal into ours. What concerns the caller's address is 429 (RFC 6585, section 4), what concerns
-// everybody is 503 (RFC 9110, section 15.6.4).
+// overLimits are the refusals for the limits of somebody. What concerns the caller is 429 (RFC 6585, section 4), what concerns everybody is
+// 503 (RFC 9110, section 15.6.4); but a publish is 429 in any case, since whoever sends less gets through.
+var overLimits = map[string]kind{
+	ratelimit.StreamsPerAddress: capAddress, ratelimit.ConnectRate: rateAddress, ratelimit.PublishRate: rateAddress,
+	ratelimit.StreamsPerUser: capUser, ratelimit.StreamsPerUserAndRoute: capUser, ratelimit.UserConnectRate: rateUser,
+	ratelimit.UserPublishRate: rateUser, ratelimit.RoutePublishRate: rateRoute,
+}
+
+// overLimit turns the limiter's refusal into ours.
 func overLimit(r ratelimit.Refusal) *refusal {
-	out := &refusal{cause: errors.New("limit: " + r.Limit)}
+	out := &refusal{cause: errors.New("limit: " + r.Limit), kind: capProcess}
 	if r.Cause == ratelimit.Rate {
 		out.retryAfter = r.RetryAfter // when there is a token again; when a cap has room nobody knows, so the operator's wait stands
-	}
-	own := strings.Contains(r.Limit, "address") // so the limiter names the limits of one address
-	switch {
-	case r.Cause == ratelimit.Rate && own:
-		out.kind = rateAddress
-	case r.Cause == ratelimit.Rate:
 		out.kind = rateProcess
-	case own:
-		out.kind = capAddress
-	default:
-		out.kind = capProcess
+	}
+	if k, ok := overLimits[r.Limit]; ok {
+		out.kind = k
 	}
 	return out
 }

@@ -40,8 +40,11 @@ const (
 	bodyUnreadable
 	bodyTimeout
 	rateAddress
+	rateUser
+	rateRoute
 	rateProcess
 	capAddress
+	capUser
 	capProcess
 	descriptors
 	upstream
@@ -104,9 +107,15 @@ var problems = [kinds]struct {
 	bodyTimeout: {"body-timeout", http.StatusRequestTimeout, "The body did not arrive in time", "Send it again, faster.", ""},
 	rateAddress: {"rate-address", http.StatusTooManyRequests, "Too many requests from this address",
 		"Wait for the time in Retry-After.", "rate"},
+	rateUser: {"rate-user", http.StatusTooManyRequests, "Too many requests of this user",
+		"Wait for the time in Retry-After.", "rate"},
+	rateRoute: {"rate-route", http.StatusTooManyRequests, "Too many publishes on this route",
+		"Wait for the time in Retry-After.", "rate"},
 	rateProcess: {"rate-process", http.StatusServiceUnavailable, "Too many new streams at the moment",
 		"Wait for the time in Retry-After.", "rate"},
 	capAddress: {"cap-address", http.StatusTooManyRequests, "Too many open streams from this address",
+		"Close one, or wait for the time in Retry-After.", "cap"},
+	capUser: {"cap-user", http.StatusTooManyRequests, "Too many open streams of this user",
 		"Close one, or wait for the time in Retry-After.", "cap"},
 	capProcess: {"cap-process", http.StatusServiceUnavailable, "Too many open streams",
 		"Wait for the time in Retry-After.", "cap"},

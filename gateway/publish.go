@@ -42,6 +42,9 @@ func (s *Server) publish(c *call) error {
 			return forbidden(id, notPublishable, "", err)
 		}
 	}
+	if refused, ok := s.limiter.PublishAs(limited(id), c.route.name); !ok {
+		return overLimit(refused)
+	}
 	body, err := c.readBody(c.route.publish.maxBytes)
 	if err != nil {
 		return err

@@ -89,6 +89,7 @@ func (t *table) find(name string) *route {
 // same callers. What is left out here matters only to those who come.
 func sameStreams(a, b config.Route) bool {
 	for _, r := range []*config.Route{&a, &b} {
+		r.Limits.ConnectionsPerUser, r.Limits.PublishRate = 0, 0
 		r.CORS, r.OnOverload, r.MaxStreams, r.Publish, r.Line, r.AuthRequiredSaid = config.CORS{}, "", 0, nil, 0, false
 	}
 	return reflect.DeepEqual(a, b)

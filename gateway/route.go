@@ -252,21 +252,23 @@ func routePolicy(cr config.Route, c config.SSE) *delivery.Policy {
 	p := &delivery.Policy{
 		Heartbeat: cr.Heartbeat, IDs: cr.Resume.Enabled, DropOldest: cr.SlowConsumer == "drop_oldest",
 		BufferBytes: int(c.BufferBytes), BufferEvents: c.BufferEvents, BufferAge: c.BufferAge, WriteTimeout: c.WriteTimeout,
+		EventsPerSecond: cr.Limits.EventsPerSecond, BytesPerSecond: int(cr.Limits.BytesPerSecond),
 	}
 	if c.HeartbeatEvent != "" {
 		p.HeartbeatEvent = sse.NewFrame(c.HeartbeatEvent, []byte("{}"))
 	}
 	if p.DropOldest {
 		for _, src := range cr.Sources {
-			p.SlowGaps = append(p.SlowGaps, slowGap(src.Name, len(cr.Sources)))
+			p.SlowGaps = append(p.SlowGaps, jumpGap(gap.Slow, src.Name, len(cr.Sources)))
+			p.RateGaps = append(p.RateGaps, jumpGap(gap.Rate, src.Name, len(cr.Sources)))
 		}
 	}
 	return p
 }
 
-// slowGap is what a client is told that has jumped over events. Of several sources nobody knows which had some among them.
-func slowGap(source string, sources int) *sse.Frame {
-	return gap.Frame(gap.Hole{Reason: gap.Slow, Source: source, Unsure: sources > 1})
+// jumpGap is what a client is told that has jumped over events. Of several sources nobody knows which had some among them.
+func jumpGap(why gap.Reason, source string, sources int) *sse.Frame {
+	return gap.Frame(gap.Hole{Reason: why, Source: source, Unsure: sources > 1})
 }
 
 // joinPath puts the base path before a route's path.

@@ -38,7 +38,8 @@ func (s *Server) newHTTPServer() (*http.Server, error) {
 		WriteTimeout:   answerTimeout,
 		IdleTimeout:    c.IdleTimeout,
 		MaxHeaderBytes: int(c.MaxHeaderBytes),
-		ConnContext:    connContext,
+		ConnContext:    s.connContext,
+		ConnState:      s.connState,
 		ErrorLog:       newServerLog(s.log),
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}

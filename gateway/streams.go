@@ -5,16 +5,19 @@ import (
 	"sync"
 
 	"headgate/auth"
+	"headgate/ratelimit"
 )
 
 // stream is what gateway keeps of an admitted stream: enough to give its admission back and to write its line in the log. It holds no
-// pointer and 40 bytes, because there may be a million of them.
+// pointer and 48 bytes, because there may be a million of them.
 type stream struct {
-	number uint64
-	addr   [16]byte
-	route  uint32 // index in Server.lives
-	gen    uint32 // odd while taken, so that no tag is 0 and an old tag never meets a new stream
-	next   uint32 // free list
+	number   uint64
+	user     ratelimit.User
+	addr     [16]byte
+	route    uint32 // index in Server.lives
+	gen      uint32 // odd while taken, so that no tag is 0 and an old tag never meets a new stream
+	next     uint32 // free list
+	admitted uint8  // 1: as its user too, not only as its address
 }
 
 func (st *stream) address() netip.Addr { return netip.AddrFrom16(st.addr).Unmap() }
@@ -23,6 +26,11 @@ const (
 	streamSlab = 1024
 	noStream   = ^uint32(0)
 )
+
+// admission is what the limiter gets back for it.
+func (st *stream) admission(route string) ratelimit.Admission {
+	return ratelimit.Admission{Addr: st.address(), User: st.user, Route: route, Admitted: st.admitted == 1}
+}
 
 // streams is the table of admitted streams. An entry is the admission: whoever gives it back releases the limiter, and only the first
 // one can.
@@ -63,6 +71,14 @@ func (t *streams) take(route uint32, number uint64, addr netip.Addr) uint64 {
 	t.used++
 	*st = stream{number: number, addr: addr.As16(), route: route, gen: st.gen + 1}
 	return uint64(st.gen)<<32 | uint64(i)
+}
+
+// admit notes that the stream of a tag that is in the table has been admitted as its user too.
+func (t *streams) admit(tag uint64, user ratelimit.User) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st := t.at(uint32(tag))
+	st.user, st.admitted = user, 1
 }
 
 // give takes a stream out. It is false when the tag is not, or no longer, in the table.

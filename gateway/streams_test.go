@@ -57,7 +57,7 @@ func TestStreams_OldTagsMissNewStreams(t *testing.T) {
 }
 
 func TestStreams_CostLittleAndNothingToCollect(t *testing.T) {
-	if gateway.StreamSize > 64 {
+	if gateway.StreamSize > 48 {
 		t.Errorf("a stream takes %d bytes here", gateway.StreamSize)
 	}
 	for i := range gateway.StreamType.NumField() {

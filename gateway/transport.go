@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -163,20 +161,3 @@ func (s *Server) answerRaw(c *call, status int, body []byte) {
 		_, _ = io.CopyN(io.Discard, conn, rawUnread)
 	}
 }
-
-type plainKey struct{}
-
-// connContext notes whether a connection can be handed over, for its requests.
-func connContext(ctx context.Context, conn net.Conn) context.Context {
-	raw := conn
-	if secured, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		raw = secured.NetConn() // of a tls.Conn
-	}
-	delivery.Tune(raw)
-	if !delivery.CanHandover(conn) {
-		return ctx
-	}
-	return context.WithValue(ctx, plainKey{}, true)
-}
-
-func plainConn(ctx context.Context) bool { return ctx.Value(plainKey{}) != nil }

@@ -10,7 +10,7 @@ import (
 
 func everything() Config {
 	return Config{Streams: 1 << 30, StreamsPerAddress: 1 << 30, ConnectRate: 5, ConnectBurst: 1 << 30, GlobalConnectRate: 1e9,
-		Addresses: 100_000, Routes: map[string]int{"r": 1 << 30}}
+		Addresses: 100_000, Routes: map[string]Route{"r": {Streams: 1 << 30}}}
 }
 
 // BenchmarkAdmit is one admission and its release. In parallel it shows what the one mutex costs: a connect takes about 100 µs of CPU
@@ -20,8 +20,8 @@ func BenchmarkAdmit(b *testing.B) {
 		l := New(everything())
 		b.ReportAllocs()
 		for b.Loop() {
-			l.Admit(alice, "r")
-			l.Release(alice, "r")
+			l.both(alice, "r")
+			l.giveBack(alice, "r")
 		}
 	})
 	b.Run("20000 addresses", func(b *testing.B) {
@@ -29,8 +29,8 @@ func BenchmarkAdmit(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			a := numbered(i % 20_000)
-			l.Admit(a, "r")
-			l.Release(a, "r")
+			l.both(a, "r")
+			l.giveBack(a, "r")
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {
@@ -41,8 +41,8 @@ func BenchmarkAdmit(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			a := numbered(int(n.Add(1)))
 			for pb.Next() {
-				l.Admit(a, "r")
-				l.Release(a, "r")
+				l.both(a, "r")
+				l.giveBack(a, "r")
 			}
 		})
 	})
@@ -50,10 +50,10 @@ func BenchmarkAdmit(b *testing.B) {
 		cfg := everything()
 		cfg.ConnectRate, cfg.ConnectBurst = 1e-9, 1
 		l := New(cfg)
-		l.Admit(alice, "r")
+		l.both(alice, "r")
 		b.ReportAllocs()
 		for b.Loop() {
-			l.Admit(alice, "r")
+			l.both(alice, "r")
 		}
 	})
 	b.Run("table full", func(b *testing.B) {
@@ -61,11 +61,11 @@ func BenchmarkAdmit(b *testing.B) {
 		cfg.ConnectRate = 1e-9
 		l := New(cfg)
 		for i := range cfg.Addresses {
-			l.Admit(numbered(i), "r")
+			l.both(numbered(i), "r")
 		}
 		b.ReportAllocs()
 		for i := cfg.Addresses; b.Loop(); i++ {
-			l.Admit(numbered(i), "r")
+			l.both(numbered(i), "r")
 		}
 	})
 }

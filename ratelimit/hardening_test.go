@@ -18,7 +18,7 @@ func TestTable_RotatingAddressesDisplacesNobody(t *testing.T) {
 	drained, full := numbered(1), numbered(2)
 	for range 4 {
 		mustAdmit(t, l, drained, "r")
-		l.Release(drained, "r")
+		l.giveBack(drained, "r")
 	}
 	mustAdmit(t, l, full, "r")
 	mustAdmit(t, l, full, "r")
@@ -26,8 +26,8 @@ func TestTable_RotatingAddressesDisplacesNobody(t *testing.T) {
 	newcomers := 0
 	for i := range 10 * room {
 		a := numbered(100 + i)
-		if _, ok := l.Admit(a, "r"); ok {
-			l.Release(a, "r")
+		if _, ok := l.both(a, "r"); ok {
+			l.giveBack(a, "r")
 			if i >= room {
 				newcomers++
 			}
@@ -68,9 +68,9 @@ func TestTable_EntriesWithStreamsAreNeverDisplaced(t *testing.T) {
 	for i := range room {
 		mustRefuse(t, l, numbered(i), "r", Cap, StreamsPerAddress)
 	}
-	l.Release(numbered(0), "r")
+	l.giveBack(numbered(0), "r")
 	mustAdmit(t, l, numbered(2*room), "r")
-	l.Release(numbered(room), "r") // the one in the shared entry
+	l.giveBack(numbered(room), "r") // the one in the shared entry
 	mustAdmit(t, l, numbered(3*room), "r")
 }
 
@@ -93,7 +93,7 @@ func TestTable_ForgetsAsItGoes(t *testing.T) {
 func TestAdmit_CapsAreExactInParallel(t *testing.T) {
 	const most, perAddress, perRoute = 40, 7, 25
 	l := New(Config{Streams: most, StreamsPerAddress: perAddress, ConnectRate: 1e9, ConnectBurst: 1e6, Addresses: 6,
-		Routes: map[string]int{"a": perRoute}})
+		Routes: map[string]Route{"a": {Streams: perRoute}}})
 	var total, route atomic.Int64
 	var addresses [4]atomic.Int64
 	var over, admitted atomic.Int64
@@ -103,7 +103,7 @@ func TestAdmit_CapsAreExactInParallel(t *testing.T) {
 			who := w % len(addresses)
 			name := []string{"a", "b"}[w/2%2]
 			for range 200 {
-				if _, ok := l.Admit(numbered(who), name); !ok {
+				if _, ok := l.both(numbered(who), name); !ok {
 					continue
 				}
 				admitted.Add(1)
@@ -115,7 +115,7 @@ func TestAdmit_CapsAreExactInParallel(t *testing.T) {
 				}
 				addresses[who].Add(-1)
 				total.Add(-1)
-				l.Release(numbered(who), name)
+				l.giveBack(numbered(who), name)
 			}
 		})
 	}
@@ -133,7 +133,7 @@ func TestAdmit_CapsAreExactInParallel(t *testing.T) {
 	// Held all at once, they reach the caps exactly.
 	held := 0
 	for i := range 4 * most {
-		if _, ok := l.Admit(numbered(i%6), "a"); ok {
+		if _, ok := l.both(numbered(i%6), "a"); ok {
 			held++
 		}
 	}
@@ -147,10 +147,39 @@ func TestAdmit_DoesNotAllocateForKnownAddresses(t *testing.T) {
 	addr := netip.MustParseAddr("2001:db8::1")
 	mustAdmit(t, l, addr, "r")
 	if n := testing.AllocsPerRun(1000, func() {
-		if _, ok := l.Admit(addr, "r"); ok {
-			l.Release(addr, "r")
+		if _, ok := l.both(addr, "r"); ok {
+			l.giveBack(addr, "r")
 		}
 	}); n > 2 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Callers must come to the buckets in the order of their times: one who has read the clock and is kept waiting then would wind the bucket
+// back, and what has passed since would be given out twice.
+func TestClock_IsReadUnderTheLock(t *testing.T) {
+	c := newClock()
+	var l *Limiter
+	var lock *sync.Mutex
+	reads := 0
+	l = New(Config{ConnectRate: 1, UserConnectRate: 1, PublishRate: 1, UserPublishRate: 1, GlobalConnectRate: 1, UserReplay: Replay{Events: 1},
+		Addresses: 10, Users: 10, Now: func() time.Time {
+			if reads++; lock.TryLock() {
+				lock.Unlock()
+				t.Error("the clock is read without the lock")
+			}
+			return c.now()
+		}})
+	lock = &l.mu
+	for range 2 {
+		l.Connect(alice)
+		l.Admit(user(1), "r")
+		l.Publish(alice)
+		l.PublishAs(user(1), "r")
+	}
+	lock = &l.replays.mu
+	l.Replay("ann", 1, 1)
+	if reads != 9 {
+		t.Errorf("the clock was read %d times, want once for each question", reads)
 	}
 }

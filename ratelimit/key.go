@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// key is what one client address is limited by: eight bytes, because there may be a hundred thousand of them. For IPv6 it is the /64,
+// key is what one client address, or one user, is limited by: eight bytes, because there may be a hundred thousand of them. For IPv6 addresses it is the /64,
 // the smallest network that is given to a customer. For IPv4 it is the whole address, written as the /64 that 6to4 gives its owner
 // (RFC 3056, section 2: 2002:V4ADDR::/48), which nobody else can come from.
 type key uint64

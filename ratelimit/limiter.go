@@ -1,5 +1,5 @@
-// Package ratelimit is how much a client may use: streams at once and connects a second, per address, per route and in all, and
-// publishes a second per address.
+// Package ratelimit is how much may be used: streams at once and connects a second, per address, per user, per route and in all,
+// publishes a second, and what is replayed.
 package ratelimit
 
 import (
@@ -14,49 +14,76 @@ import (
 
 // Config is what may be used. Zero or less switches a limit off.
 type Config struct {
-	Streams           int                   // open streams
-	StreamsPerAddress int                   // open streams per client address
-	ConnectRate       float64               // new streams a second per client address
-	ConnectBurst      int                   // how many of them at once; 0 = those of one second, at least one
-	GlobalConnectRate float64               // new streams a second; those of one second may come at once
-	PublishRate       float64               // publishes a second per client address; those of one second may come at once
-	Addresses         int                   // client addresses remembered, for streams and for publishes each; at least 1
-	Routes            map[string]int        // open streams per route
-	Registerer        prometheus.Registerer // nil: no metrics
-	Now               func() time.Time      // nil: time.Now
+	Streams           int     // open streams
+	StreamsPerAddress int     // open streams per client address
+	StreamsPerUser    int     // open streams per user
+	ConnectRate       float64 // new streams a second per client address
+	UserConnectRate   float64 // new streams a second per user
+	ConnectBurst      int     // how many of either at once; 0 = those of one second, at least one
+	GlobalConnectRate float64 // new streams a second; those of one second may come at once
+	PublishRate       float64 // publishes a second per client address; those of one second may come at once, here and below
+	UserPublishRate   float64 // publishes a second per user
+	Addresses         int     // client addresses remembered, for streams and for publishes each; at least 1
+	Users             int     // users remembered, for streams, for streams by route, for publishes and for replays each; at least 1
+	Replay            Replay  // what is replayed to all together
+	UserReplay        Replay  // what is replayed to a user
+
+	Routes     map[string]Route
+	Registerer prometheus.Registerer // nil: no metrics
+	Now        func() time.Time      // nil: time.Now
+}
+
+// Route is what may be used of a route.
+type Route struct {
+	Streams        int     // open streams
+	StreamsPerUser int     // open streams per user
+	PublishRate    float64 // publishes a second; those of one second may come at once
 }
 
 // Limiter admits streams and publishes. Client addresses count per /64 in IPv6. All methods may be called by anybody at any time.
 //
-// One mutex guards it all: an admission takes well under a microsecond, a connect a hundred times as much, and the caps are exact.
+// A stream is admitted in two steps: Connect before it is known who is asking, so that nobody makes us verify tokens faster than his
+// address may connect; Admit behind that, so that nobody without a good token uses up what belongs to others. One mutex guards it all:
+// an admission takes about a microsecond, a connect a hundred times as much, and the caps are exact. The clock is read under it, since
+// rate.Limiter believes whatever time it is told: one from before the last winds it back, and what has passed since is given out twice.
 type Limiter struct {
 	// Fixed after New.
 	cfg        Config // but for Routes
 	now        func() time.Time
 	global     *rate.Limiter // nil: off
 	perAddress bool          // streams are counted, or connects limited, per address
+	perUser    bool          // the same per user
 	metrics    metrics
+	replays    *replays // nil: off
 
 	mu sync.Mutex
 
 	// Guarded by mu.
-	streams   int
-	caps      map[string]int // Config.Routes, or what SetRoutes says
-	routes    map[string]int // open streams
-	connects  *table
-	publishes *table
+	streams    int
+	limits     map[string]Route         // Config.Routes, or what SetRoutes says
+	routes     map[string]int           // open streams
+	connects   *table                   // by address
+	publishes  *table                   // by address
+	users      *table                   // streams and connects by user
+	userRoutes *table                   // streams by user and route
+	publishers *table                   // publishes by user
+	entrances  map[string]*rate.Limiter // publishes by route
 }
 
 // New makes a limiter. It starts nothing.
 func New(cfg Config) *Limiter {
+	burst := burstOf(cfg.UserConnectRate, cfg.ConnectBurst)
 	l := &Limiter{
 		cfg:        cfg,
 		now:        cfg.Now,
 		perAddress: cfg.StreamsPerAddress > 0 || cfg.ConnectRate > 0,
-		caps:       cfg.Routes,
+		perUser:    cfg.StreamsPerUser > 0 || cfg.UserConnectRate > 0,
 		routes:     make(map[string]int),
 		connects:   newTable(cfg.Addresses, rate.Limit(cfg.ConnectRate), burstOf(cfg.ConnectRate, cfg.ConnectBurst)),
 		publishes:  newTable(cfg.Addresses, rate.Limit(cfg.PublishRate), burstOf(cfg.PublishRate, 0)),
+		users:      newTable(cfg.Users, rate.Limit(cfg.UserConnectRate), burst),
+		userRoutes: newTable(cfg.Users, 0, 0),
+		publishers: newTable(cfg.Users, rate.Limit(cfg.UserPublishRate), burstOf(cfg.UserPublishRate, 0)),
 	}
 	if l.now == nil {
 		l.now = time.Now
@@ -64,15 +91,10 @@ func New(cfg Config) *Limiter {
 	if cfg.GlobalConnectRate > 0 {
 		l.global = rate.NewLimiter(rate.Limit(cfg.GlobalConnectRate), burstOf(cfg.GlobalConnectRate, 0))
 	}
-	l.metrics = newMetrics(cfg.Registerer, &l.mu, l.connects, l.publishes)
+	l.SetRoutes(cfg.Routes)
+	l.metrics = newMetrics(cfg.Registerer, l)
+	l.replays = newReplays(cfg, l.now, l.metrics)
 	return l
-}
-
-// SetRoutes changes the caps of routes. Streams that are open count, also beyond a cap that has become smaller: none is ended.
-func (l *Limiter) SetRoutes(caps map[string]int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.caps = caps
 }
 
 // burstOf is how many may come at once: what was asked for, or what a second brings.
@@ -83,45 +105,21 @@ func burstOf(perSecond float64, asked int) int {
 	return int(min(max(math.Ceil(perSecond), 1), 1<<30))
 }
 
-// Admit asks for a stream. When the answer is true, the stream counts until Release with the same arguments; when it is false,
-// nothing has been used up, and the refusal says why.
-func (l *Limiter) Admit(addr netip.Addr, route string) (Refusal, bool) {
-	now := l.now()
+// Connect is the first half of an admission: of an address. When the answer is true, the stream counts there until Release; when it is
+// false, nothing has been used up, and the refusal says why.
+func (l *Limiter) Connect(addr netip.Addr) (Refusal, bool) {
 	l.mu.Lock()
-	r, ok := l.admit(keyOf(addr), route, now)
+	r, ok := l.connect(keyOf(addr), l.now())
 	l.mu.Unlock()
-	if !ok {
-		l.metrics.refusals[r.Limit].Inc()
-	}
-	return r, ok
+	return l.metrics.told(r, ok)
 }
 
-// admit looks at the caps before it takes tokens, and gives the token of the address back when the process has none.
-func (l *Limiter) admit(k key, route string, now time.Time) (Refusal, bool) {
-	if l.cfg.Streams > 0 && l.streams >= l.cfg.Streams {
+func (l *Limiter) connect(k key, now time.Time) (Refusal, bool) {
+	if l.full() { // it is not counted yet, but there is no use in asking who it is
 		return capReached(Streams), false
 	}
-	most := l.caps[route]
-	if most > 0 && l.routes[route] >= most {
-		return capReached(StreamsPerRoute), false
-	}
-	s, r, ok := l.admitAddress(k, now)
-	if !ok {
-		return r, false
-	}
-	if s != nil && l.cfg.StreamsPerAddress > 0 {
-		l.connects.opened(s)
-	}
-	l.routes[route]++ // a cap may come later
-	l.streams++
-	return Refusal{}, true
-}
-
-// admitAddress takes the tokens, and returns the entry to count the stream in, nil when addresses do not matter.
-func (l *Limiter) admitAddress(k key, now time.Time) (*slot, Refusal, bool) {
 	if !l.perAddress {
-		r, ok := l.takeGlobal(now)
-		return nil, r, ok
+		return Refusal{}, true
 	}
 	t := l.connects
 	s := t.find(k, now)
@@ -130,26 +128,48 @@ func (l *Limiter) admitAddress(k key, now time.Time) (*slot, Refusal, bool) {
 		l.metrics.shared.Inc()
 	}
 	if most := l.cfg.StreamsPerAddress; most > 0 && s != nil && int(s.streams) >= most {
-		return nil, capReached(own(StreamsPerAddress, shared)), false
+		return capReached(own(StreamsPerAddress, shared)), false
 	}
 	if s == nil {
 		s = t.add(k)
 	}
-	var taken *rate.Reservation
 	if l.cfg.ConnectRate > 0 {
-		var wait time.Duration
-		if taken, wait = t.take(s, now); wait > 0 {
-			return nil, rateReached(own(ConnectRate, shared), wait, ownSpread), false
+		if _, wait := t.take(s, now); wait > 0 {
+			return rateReached(own(ConnectRate, shared), wait, ownSpread), false
 		}
 	}
-	if r, ok := l.takeGlobal(now); !ok {
-		if taken != nil {
-			taken.CancelAt(now)
-		}
-		t.settle(k)
-		return nil, r, false
+	if l.cfg.StreamsPerAddress > 0 {
+		t.opened(s)
 	}
-	return s, Refusal{}, true
+	return Refusal{}, true
+}
+
+func (l *Limiter) full() bool { return l.cfg.Streams > 0 && l.streams >= l.cfg.Streams }
+
+// Admit is the second half: of the process, the route and the user; Nobody has no limits of his own. When the answer is true, the stream
+// counts there too until Release; when it is false, nothing more has been used up.
+func (l *Limiter) Admit(user User, route string) (Refusal, bool) {
+	l.mu.Lock()
+	r, ok := l.admit(user, route, l.now())
+	l.mu.Unlock()
+	return l.metrics.told(r, ok)
+}
+
+// admit looks at the caps before it takes tokens.
+func (l *Limiter) admit(user User, route string, now time.Time) (Refusal, bool) {
+	if l.full() {
+		return capReached(Streams), false
+	}
+	most := l.limits[route].Streams
+	if most > 0 && l.routes[route] >= most {
+		return capReached(StreamsPerRoute), false
+	}
+	if r, ok := l.admitUser(user, route, now); !ok {
+		return r, false
+	}
+	l.routes[route]++ // a cap may come later
+	l.streams++
+	return Refusal{}, true
 }
 
 // own is the limit to name: not that of the address when it only shares an entry.
@@ -173,59 +193,45 @@ func (l *Limiter) takeGlobal(now time.Time) (Refusal, bool) {
 	return Refusal{}, true
 }
 
-// Release gives a stream back. One that was not admitted changes nothing, and is counted.
-func (l *Limiter) Release(addr netip.Addr, route string) {
-	k := keyOf(addr)
+// Admission is what Release gives back.
+type Admission struct {
+	Addr     netip.Addr
+	User     User
+	Route    string
+	Admitted bool // by Admit too, not only by Connect
+}
+
+// Release gives a stream back. What was not admitted changes nothing, and is counted.
+func (l *Limiter) Release(a Admission) {
+	k := keyOf(a.Addr)
 	l.mu.Lock()
-	known := l.release(k, route)
+	known := l.release(k, a)
 	l.mu.Unlock()
 	if !known {
 		l.metrics.unknown.Inc()
 	}
 }
 
-func (l *Limiter) release(k key, route string) bool {
+func (l *Limiter) release(k key, a Admission) bool {
 	counted := l.cfg.StreamsPerAddress > 0
-	if l.routes[route] == 0 || counted && !l.connects.has(k) {
+	if counted && !l.connects.has(k) || a.Admitted && !l.admitted(a.User, a.Route) {
 		return false
-	}
-	l.streams--
-	if l.routes[route]--; l.routes[route] == 0 {
-		delete(l.routes, route) // it may be gone for good
 	}
 	if counted {
 		l.connects.closed(k)
 	}
+	if !a.Admitted {
+		return true
+	}
+	l.streams--
+	if l.routes[a.Route]--; l.routes[a.Route] == 0 {
+		delete(l.routes, a.Route) // it may be gone for good
+	}
+	l.releaseUser(a.User, a.Route)
 	return true
 }
 
-// Publish asks for one publish.
-func (l *Limiter) Publish(addr netip.Addr) (Refusal, bool) {
-	if l.cfg.PublishRate <= 0 {
-		return Refusal{}, true
-	}
-	now := l.now()
-	l.mu.Lock()
-	r, ok := l.publish(keyOf(addr), now)
-	l.mu.Unlock()
-	if !ok {
-		l.metrics.refusals[r.Limit].Inc()
-	}
-	return r, ok
-}
-
-func (l *Limiter) publish(k key, now time.Time) (Refusal, bool) {
-	t := l.publishes
-	s := t.find(k, now)
-	if s == nil {
-		s = t.add(k)
-	}
-	shared := t.shared(s)
-	if shared {
-		l.metrics.shared.Inc()
-	}
-	if _, wait := t.take(s, now); wait > 0 {
-		return rateReached(own(PublishRate, shared), wait, ownSpread), false
-	}
-	return Refusal{}, true
+// admitted says whether there is such a stream to give back.
+func (l *Limiter) admitted(user User, route string) bool {
+	return l.routes[route] > 0 && l.userAdmitted(user)
 }

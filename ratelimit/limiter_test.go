@@ -29,14 +29,14 @@ func numbered(i int) netip.Addr {
 
 func mustAdmit(t testing.TB, l *Limiter, addr netip.Addr, route string) {
 	t.Helper()
-	if r, ok := l.Admit(addr, route); !ok {
+	if r, ok := l.both(addr, route); !ok {
 		t.Fatalf("%s is refused: %+v", addr, r)
 	}
 }
 
 func mustRefuse(t testing.TB, l *Limiter, addr netip.Addr, route, cause, limit string) Refusal {
 	t.Helper()
-	r, ok := l.Admit(addr, route)
+	r, ok := l.both(addr, route)
 	if ok || r.Cause != cause || r.Limit != limit {
 		t.Fatalf("%s: admitted %v, refusal %+v, want %s by %s", addr, ok, r, cause, limit)
 	}
@@ -60,7 +60,7 @@ func TestAdmit_WithoutLimitsAdmitsEverybodyAndRemembersNobody(t *testing.T) {
 }
 
 func TestAdmit_CapsInAllPerRouteAndPerAddress(t *testing.T) {
-	l := New(Config{Streams: 5, StreamsPerAddress: 3, Routes: map[string]int{"small": 2}, Addresses: 10})
+	l := New(Config{Streams: 5, StreamsPerAddress: 3, Routes: map[string]Route{"small": {Streams: 2}}, Addresses: 10})
 	mustAdmit(t, l, alice, "small")
 	mustAdmit(t, l, alice, "small")
 	mustRefuse(t, l, bob, "small", Cap, StreamsPerRoute)
@@ -70,38 +70,40 @@ func TestAdmit_CapsInAllPerRouteAndPerAddress(t *testing.T) {
 	mustAdmit(t, l, bob, "big")
 	mustRefuse(t, l, bob, "big", Cap, Streams)
 
-	l.Release(alice, "small")
+	l.giveBack(alice, "small")
 	mustAdmit(t, l, bob, "small")
 	mustRefuse(t, l, numbered(1), "big", Cap, Streams)
-	l.Release(bob, "big")
+	l.giveBack(bob, "big")
 	mustAdmit(t, l, alice, "big")
 }
 
 func TestAdmit_ARefusalUsesNothingUp(t *testing.T) {
 	c := newClock()
-	l := New(Config{Streams: 1, StreamsPerAddress: 2, ConnectRate: 1, ConnectBurst: 2, Routes: map[string]int{"r": 1}, Addresses: 10, Now: c.now})
+	l := New(Config{Streams: 1, StreamsPerAddress: 2, ConnectRate: 1, ConnectBurst: 2, Routes: map[string]Route{"r": {Streams: 1}}, Addresses: 10, Now: c.now})
 	mustAdmit(t, l, alice, "r")
 	for range 10 {
 		mustRefuse(t, l, bob, "r", Cap, Streams)
 	}
-	l.Release(alice, "r")
+	l.giveBack(alice, "r")
 	mustAdmit(t, l, bob, "r")
-	l.Release(bob, "r")
+	l.giveBack(bob, "r")
 	mustAdmit(t, l, bob, "r")
-	l.Release(bob, "r")
+	l.giveBack(bob, "r")
 	mustRefuse(t, l, bob, "r", Rate, ConnectRate)
 }
 
-func TestAdmit_TheProcessRefusingGivesTheAddressItsTokenBack(t *testing.T) {
+// An attempt counts for the address whatever becomes of it, but a user that the process refuses has lost nothing.
+func TestAdmit_TheProcessRefusingGivesTheUserHisTokenBack(t *testing.T) {
 	c := newClock()
-	l := New(Config{ConnectRate: 0.001, ConnectBurst: 1, GlobalConnectRate: 1, Addresses: 10, Now: c.now})
+	l := New(Config{UserConnectRate: 0.001, ConnectBurst: 1, GlobalConnectRate: 1, Addresses: 10, Users: 10, Now: c.now})
 	mustAdmit(t, l, alice, "r")
+	ann := UserOf("i", "ann")
 	for range 5 {
-		mustRefuse(t, l, bob, "r", Rate, GlobalConnectRate)
+		mustRefuseUser(t, l, ann, "r", Rate, GlobalConnectRate)
 	}
 	c.advance(time.Second)
-	mustAdmit(t, l, bob, "r")
-	mustRefuse(t, l, bob, "r", Rate, ConnectRate)
+	mustAdmitUser(t, l, ann, "r")
+	mustRefuseUser(t, l, ann, "r", Rate, UserConnectRate)
 }
 
 func TestAdmit_TheProcessRefusingLeavesNoEntryBehind(t *testing.T) {
@@ -140,7 +142,7 @@ func TestAdmit_AFloodFromOneAddressGetsItsRate(t *testing.T) {
 	l := New(Config{ConnectRate: 5, ConnectBurst: 20, GlobalConnectRate: 500, Addresses: 100, Now: c.now})
 	admitted := 0
 	for i := range 100_000 {
-		if _, ok := l.Admit(alice, "r"); ok {
+		if _, ok := l.both(alice, "r"); ok {
 			admitted++
 		}
 		if i%1000 == 0 {
@@ -199,7 +201,7 @@ func TestAdmit_IPv6CountsPerNetwork(t *testing.T) {
 	for _, s := range others[:3] {
 		mustAdmit(t, l, netip.MustParseAddr(s), "r")
 	}
-	l.Release(netip.MustParseAddr(same[1]), "r")
+	l.giveBack(netip.MustParseAddr(same[1]), "r")
 	mustAdmit(t, l, netip.MustParseAddr(same[2]), "r")
 }
 
@@ -216,21 +218,21 @@ func TestAdmit_TakesAnAddressThatIsNone(t *testing.T) {
 	mustAdmit(t, l, netip.Addr{}, "r")
 	mustRefuse(t, l, netip.Addr{}, "r", Cap, StreamsPerAddress)
 	l.Publish(netip.Addr{})
-	l.Release(netip.Addr{}, "r")
+	l.giveBack(netip.Addr{}, "r")
 }
 
 func TestRelease_OfWhatWasNotAdmittedChangesNothing(t *testing.T) {
-	l := New(Config{Streams: 2, StreamsPerAddress: 2, Routes: map[string]int{"a": 1, "b": 1}, Addresses: 10})
-	l.Release(alice, "a")
+	l := New(Config{Streams: 2, StreamsPerAddress: 2, Routes: map[string]Route{"a": {Streams: 1}, "b": {Streams: 1}}, Addresses: 10})
+	l.giveBack(alice, "a")
 	mustAdmit(t, l, alice, "a")
-	l.Release(bob, "a")   // another address
-	l.Release(alice, "b") // another route
+	l.giveBack(bob, "a")   // another address
+	l.giveBack(alice, "b") // another route
 	if got := testutil.ToFloat64(l.metrics.unknown); got != 3 {
 		t.Errorf("%v unknown releases counted, want 3", got)
 	}
 	mustRefuse(t, l, alice, "a", Cap, StreamsPerRoute)
-	l.Release(alice, "a")
-	l.Release(alice, "a")
+	l.giveBack(alice, "a")
+	l.giveBack(alice, "a")
 	if got := testutil.ToFloat64(l.metrics.unknown); got != 4 {
 		t.Errorf("%v unknown releases counted, want 4", got)
 	}

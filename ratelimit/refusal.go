@@ -11,19 +11,25 @@ const (
 	Cap  = "cap"
 )
 
-// The limits that refuse. They are the values of the label of headgate_limit_refusals_total. Those of one address have "address" in
-// their name: they concern its owner, the others everybody.
+// The limits that refuse. They are the values of the label of headgate_limit_refusals_total. Those of an address or a user concern their
+// owner, the others everybody.
 const (
-	Streams           = "streams"                  // Config.Streams
-	StreamsPerRoute   = "streams_per_route"        // Config.Routes
-	StreamsPerAddress = "streams_per_address"      // Config.StreamsPerAddress
-	ConnectRate       = "connect_rate_per_address" // Config.ConnectRate
-	GlobalConnectRate = "connect_rate"             // Config.GlobalConnectRate
-	PublishRate       = "publish_rate_per_address" // Config.PublishRate
-	Overflow          = "overflow"                 // Config.Addresses: newcomers that share what one address may have
+	Streams                = "streams"                   // Config.Streams
+	StreamsPerRoute        = "streams_per_route"         // Route.Streams
+	StreamsPerAddress      = "streams_per_address"       // Config.StreamsPerAddress
+	StreamsPerUser         = "streams_per_user"          // Config.StreamsPerUser
+	StreamsPerUserAndRoute = "streams_per_user_on_route" // Route.StreamsPerUser
+	ConnectRate            = "connect_rate_per_address"  // Config.ConnectRate
+	UserConnectRate        = "connect_rate_per_user"     // Config.UserConnectRate
+	GlobalConnectRate      = "connect_rate"              // Config.GlobalConnectRate
+	PublishRate            = "publish_rate_per_address"  // Config.PublishRate
+	UserPublishRate        = "publish_rate_per_user"     // Config.UserPublishRate
+	RoutePublishRate       = "publish_rate_per_route"    // Route.PublishRate
+	Overflow               = "overflow"                  // Config.Addresses, Users: newcomers that share what one may have
 )
 
-var limits = []string{Streams, StreamsPerRoute, StreamsPerAddress, ConnectRate, GlobalConnectRate, PublishRate, Overflow}
+var limits = []string{Streams, StreamsPerRoute, StreamsPerAddress, StreamsPerUser, StreamsPerUserAndRoute, ConnectRate, UserConnectRate,
+	GlobalConnectRate, PublishRate, UserPublishRate, RoutePublishRate, Overflow}
 
 // Refusal says why not.
 type Refusal struct {

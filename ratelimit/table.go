@@ -11,7 +11,7 @@ const (
 	sweepFull = 64 // and when there is no room
 )
 
-// table remembers addresses: how many streams each has open, and its token bucket. An entry is forgotten as soon as it says nothing
+// table remembers addresses, or users: how many streams each has open, and its token bucket. An entry is forgotten as soon as it says nothing
 // that a new one would not say: no streams, and a full bucket. An entry that says something is never forgotten, so whoever rotates
 // addresses wins nothing and displaces nobody; when there is no room, newcomers share one entry.
 //
@@ -45,7 +45,7 @@ func newTable(most int, limit rate.Limit, burst int) *table {
 	return &table{most: max(most, 1), limit: limit, burst: burst, index: make(map[key]int32), free: none, hand: none}
 }
 
-// len is the number of addresses remembered.
+// len is the number of addresses, or users, remembered.
 func (t *table) len() int { return len(t.index) }
 
 // find is the entry that k is judged by, and nil when it has none yet and there is room for one.
@@ -80,15 +80,28 @@ func (t *table) add(k key) *slot {
 	return &t.slots[i]
 }
 
-// take takes one token from the bucket of s, or says how long until there is one.
-func (t *table) take(s *slot, now time.Time) (*rate.Reservation, time.Duration) {
+// entry is find that adds. Pointers to other entries are void afterwards.
+func (t *table) entry(k key, now time.Time) *slot {
+	if s := t.find(k, now); s != nil {
+		return s
+	}
+	return t.add(k)
+}
+
+// fill is the bucket of s, full when it has none yet.
+func (t *table) fill(s *slot) *rate.Limiter {
 	if s.bucket == nil {
 		s.bucket = rate.NewLimiter(t.limit, t.burst)
 		if !t.shared(s) {
 			t.enter(t.index[s.key])
 		}
 	}
-	r := s.bucket.ReserveN(now, 1)
+	return s.bucket
+}
+
+// take takes one token from the bucket of s, or says how long until there is one.
+func (t *table) take(s *slot, now time.Time) (*rate.Reservation, time.Duration) {
+	r := t.fill(s).ReserveN(now, 1)
 	wait := r.DelayFrom(now)
 	if wait > 0 {
 		r.CancelAt(now)

@@ -62,7 +62,7 @@ func (m *model) admit(who int, now time.Time) bool {
 		b = rate.NewLimiter(rate.Limit(m.cfg.ConnectRate), m.cfg.ConnectBurst)
 		m.buckets[who] = b
 	}
-	if b.TokensAt(now) < 1 || !m.global.AllowN(now, 1) || !b.AllowN(now, 1) {
+	if !b.AllowN(now, 1) || !m.global.AllowN(now, 1) {
 		return false
 	}
 	m.open[who]++
@@ -84,7 +84,7 @@ func TestTable_ForgettingChangesNoDecision(t *testing.T) {
 			switch rapid.IntRange(0, 3).Draw(t, "what") {
 			case 0, 1:
 				want := m.admit(who, c.t)
-				if r, ok := l.Admit(numbered(who), "r"); ok != want {
+				if r, ok := l.both(numbered(who), "r"); ok != want {
 					t.Fatalf("address %d: %v, %+v, want %v", who, ok, r, want)
 				}
 			case 2:
@@ -92,7 +92,7 @@ func TestTable_ForgettingChangesNoDecision(t *testing.T) {
 					m.open[who]--
 					m.total--
 				}
-				l.Release(numbered(who), "r")
+				l.giveBack(numbered(who), "r")
 			case 3:
 				c.advance(rapid.SampledFrom([]time.Duration{15625 * time.Microsecond, time.Second / 8, time.Second, time.Minute}).Draw(t, "step"))
 			}
@@ -121,13 +121,13 @@ func TestTable_StaysWholeWhenItIsTooSmall(t *testing.T) {
 			who := rapid.IntRange(0, 9).Draw(t, "who")
 			switch rapid.IntRange(0, 3).Draw(t, "what") {
 			case 0, 1:
-				if _, ok := l.Admit(numbered(who), "r"); ok {
+				if _, ok := l.both(numbered(who), "r"); ok {
 					open[who]++
 					total++
 				}
 			case 2:
 				if open[who] > 0 {
-					l.Release(numbered(who), "r")
+					l.giveBack(numbered(who), "r")
 					open[who]--
 					total--
 				}
@@ -144,7 +144,7 @@ func TestTable_StaysWholeWhenItIsTooSmall(t *testing.T) {
 		}
 		for who, n := range open {
 			for range n {
-				l.Release(numbered(who), "r")
+				l.giveBack(numbered(who), "r")
 			}
 		}
 		c.advance(time.Hour)

@@ -93,6 +93,11 @@ func (b *builder) shared(route *Route, y *sharedYAML) {
 	route.OnOverload = y.OnOverload.or(route.OnOverload)
 	route.MaxEventBytes = y.MaxEventBytes.or(route.MaxEventBytes)
 	route.MaxStreams = y.Limits.Connections.or(route.MaxStreams)
+	l := &route.Limits
+	l.ConnectionsPerUser = y.Limits.ConnectionsPerUser.or(l.ConnectionsPerUser)
+	l.EventsPerSecond = y.Limits.EventsPerSecond.or(l.EventsPerSecond)
+	l.BytesPerSecond = y.Limits.BytesPerSecond.or(l.BytesPerSecond)
+	l.PublishRate = y.Limits.PublishRate.or(l.PublishRate)
 	if y.Resume.MaxEvents.said() || y.Resume.MaxAge.said() {
 		route.Resume.Enabled = true
 	}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"headgate/internal/keyform"
 	"headgate/internal/subject"
 )
 
@@ -145,7 +145,7 @@ func checkIssuer(i Issuer, read reader, fail func(field string, p Problem)) {
 		switch {
 		case err != nil:
 			fail(name, unreadable(issuerVariables[name], given[name], err))
-		case name == "secret_file" && isKey(text):
+		case name == "secret_file" && keyform.IsKey([]byte(text)):
 			fail(name, Problem{Message: "holds a key, not a secret", Expected: "the bare secret of an HS algorithm",
 				Hint: "a file with public keys is a key file; taken as a secret, whoever knows the key could sign"})
 		}
@@ -160,15 +160,6 @@ func checkIssuer(i Issuer, read reader, fail func(field string, p Problem)) {
 			fail("algorithms", Problem{Message: quoteShort(alg) + " is not possible here", Expected: orList(known), Hint: hint})
 		}
 	}
-}
-
-// isKey says whether what should be a secret is a key: PEM, a JWK or a JWK set. It is not repeated.
-func isKey(text string) bool {
-	var object map[string]json.RawMessage
-	if json.Unmarshal([]byte(strings.TrimPrefix(text, "\ufeff")), &object) == nil && (object["kty"] != nil || object["keys"] != nil) {
-		return true
-	}
-	return strings.Contains(text, "-----BEGIN")
 }
 
 // jwksProblem says what is wrong with the place of a key set. The URL is not repeated: it may hold a secret.

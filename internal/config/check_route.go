@@ -32,6 +32,7 @@ func (b *builder) checkRoute(route *Route, y *val[routeYAML], segments []segment
 	b.checkSnapshot(route, y1)
 	b.checkResume(route, y1)
 	b.checkEnd(route, y1)
+	b.checkLimits(route, y1)
 	if len(y1.Headers) > 0 && y1.Headers[0].said() && route.Envelope == "none" {
 		b.d.fail(y1.Headers[0].at, Problem{Message: "headers: only an envelope can show them", Hint: "add envelope: headgate"})
 	}

@@ -9,6 +9,23 @@ func (b *builder) checkDefaults() {
 		b.d.fail(at, needsIdentity)
 	}
 	b.checkDefaultRequire()
+	b.checkUsers(b.defaults.Limits.ConnectionsPerUser)
+}
+
+// checkUsers refuses a limit that would limit nobody.
+func (b *builder) checkUsers(perUser val[int]) {
+	if perUser.said() && perUser.v > 0 && b.nobodyKnown() {
+		b.d.fail(perUser.at, Problem{Message: "limits.connections_per_user: with AUTH_MODE=none nobody is a user",
+			Hint: "say AUTH_MODE=jwt, or limit client addresses: LIMIT_CONNECTIONS_PER_IP"})
+	}
+}
+
+// checkLimits refuses what the route itself says and nobody can reach.
+func (b *builder) checkLimits(route *Route, y *routeYAML) {
+	b.checkUsers(y.Limits.ConnectionsPerUser)
+	if rate := y.Limits.PublishRate; rate.said() && rate.v > 0 && route.Publish == nil {
+		b.d.fail(rate.at, Problem{Message: "limits.publish_rate: nobody publishes here", Hint: "drop it, or say publish: {subject: …}"})
+	}
 }
 
 // checkShared checks what y says of the fields that routes and defaults have in common, where it depends on more than one of

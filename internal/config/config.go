@@ -91,7 +91,7 @@ type NATS struct {
 type JetStream struct {
 	Domain          string   `env:"DOMAIN" doc:"JetStream domain, where it is not that of the account headgate connects to" example:"hub"`
 	APIPrefix       string   `env:"API_PREFIX" doc:"the same as a prefix, for an API that is imported under another name" example:"$JS.hub.API"`
-	TailBytes       Bytes    `env:"TAIL_BYTES" doc:"memory for the newest messages of all streams and the values of all buckets together; what does not fit is read from NATS" min:"1048576"`
+	TailBytes       Bytes    `env:"TAIL_BYTES" doc:"memory for the newest messages of all streams, the values of all buckets and the states that clients are given, together; what does not fit is read from NATS" min:"1048576"`
 	TailAge         Duration `env:"TAIL_AGE" doc:"how far back the messages of a stream are read into memory at start"`
 	PrefillTimeout  Duration `env:"PREFILL_TIMEOUT" doc:"/readyz waits at most so long for that" min:"1"`
 	HistoryParallel int      `env:"HISTORY_PARALLEL" doc:"reads of older messages that run at once" min:"1" max:"64"`
@@ -156,16 +156,27 @@ type CORS struct {
 
 // Limit is how much may be used. 0 switches a limit off.
 type Limit struct {
-	Connections       int     `env:"CONNECTIONS" doc:"open streams in this process; 0 = no limit" min:"0"`
-	ConnectionsPerIP  int     `env:"CONNECTIONS_PER_IP" doc:"open streams per client address (IPv6: per /64); 0 = no limit, -1 = 50 where HTTP_TRUSTED_PROXIES is set, else no limit" min:"-1"`
-	ConnectRate       float64 `env:"CONNECT_RATE" doc:"new streams a second per client address; 0 = no limit, -1 = 5 where HTTP_TRUSTED_PROXIES is set, else no limit" min:"-1"`
-	ConnectBurst      int     `env:"CONNECT_BURST" doc:"how many of them at once" min:"1"`
-	GlobalConnectRate float64 `env:"GLOBAL_CONNECT_RATE" doc:"new streams a second in this process; 0 = no limit" min:"0"`
-	PublishBytes      Bytes   `env:"PUBLISH_BYTES" doc:"body of a publish, where the route sets no max_bytes" min:"1"`
-	PublishRate       float64 `env:"PUBLISH_RATE" doc:"publishes a second per client address; 0 = no limit" min:"0"`
-	Topics            int     `env:"TOPICS" doc:"distinct subjects followed at once; idle ones make room first" min:"1"`
-	SubjectsPerStream int     `env:"SUBJECTS_PER_STREAM" doc:"subjects that one client may name" min:"1" max:"1024"`
-	Addresses         int     `env:"ADDRESSES" doc:"client addresses that the limits remember" min:"1"`
+	Connections            int     `env:"CONNECTIONS" doc:"open streams in this process; 0 = no limit" min:"0"`
+	ConnectionsPerIP       int     `env:"CONNECTIONS_PER_IP" doc:"open streams per client address (IPv6: per /64); 0 = no limit, -1 = 50 where HTTP_TRUSTED_PROXIES is set, else no limit" min:"-1"`
+	ConnectionsPerUser     int     `env:"CONNECTIONS_PER_USER" doc:"open streams per user, with AUTH_MODE=jwt: the sub of an issuer; callers without a token have the limits of their address; 0 = no limit" min:"0"`
+	ConnectRate            float64 `env:"CONNECT_RATE" doc:"new streams a second per client address; 0 = no limit, -1 = 5 where HTTP_TRUSTED_PROXIES is set, else no limit" min:"-1"`
+	ConnectBurst           int     `env:"CONNECT_BURST" doc:"how many of them at once, and per user" min:"1"`
+	ConnectRatePerUser     float64 `env:"CONNECT_RATE_PER_USER" doc:"new streams a second per user; 0 = no limit" min:"0"`
+	GlobalConnectRate      float64 `env:"GLOBAL_CONNECT_RATE" doc:"new streams a second in this process; 0 = no limit" min:"0"`
+	PublishBytes           Bytes   `env:"PUBLISH_BYTES" doc:"body of a publish, where the route sets no max_bytes" min:"1"`
+	PublishRate            float64 `env:"PUBLISH_RATE" doc:"publishes a second per client address; those of one second may come at once, here and below; 0 = no limit" min:"0"`
+	PublishRatePerUser     float64 `env:"PUBLISH_RATE_PER_USER" doc:"publishes a second per user; 0 = no limit" min:"0"`
+	EventsPerSecond        float64 `env:"EVENTS_PER_SECOND" doc:"events a second that one stream is sent; those of one second may come at once; a stream that is over it for a second meets SSE_SLOW_CONSUMER, replays are slowed down to it; 0 = no limit" min:"0"`
+	BytesPerSecond         Bytes   `env:"BYTES_PER_SECOND" doc:"the same in bytes; 0 = no limit"`
+	ReplayEventRate        float64 `env:"REPLAY_EVENT_RATE" doc:"streams and buckets: events a second that are replayed to all clients together; those of ten seconds may come at once, beyond it replays are slowed down; 0 = no limit" min:"0"`
+	ReplayByteRate         Bytes   `env:"REPLAY_BYTE_RATE" doc:"the same in bytes; 0 = no limit"`
+	ReplayEventRatePerUser float64 `env:"REPLAY_EVENT_RATE_PER_USER" doc:"the same per user, or per client address of callers without a token; 0 = no limit" min:"0"`
+	ReplayByteRatePerUser  Bytes   `env:"REPLAY_BYTE_RATE_PER_USER" doc:"the same in bytes; 0 = no limit"`
+	Topics                 int     `env:"TOPICS" doc:"distinct subjects followed at once; idle ones make room first" min:"1"`
+	SubjectsPerStream      int     `env:"SUBJECTS_PER_STREAM" doc:"subjects that one client may name" min:"1" max:"1024"`
+	Addresses              int     `env:"ADDRESSES" doc:"client addresses that the limits remember" min:"1"`
+	Users                  int     `env:"USERS" doc:"users that the limits remember" min:"1"`
+	WaitingConnections     int     `env:"WAITING_CONNECTIONS" doc:"connections on which no request is under way: new ones, kept-alive ones, half-open ones; beyond it the one that has waited longest is closed, if for more than a second; 0 = no limit" min:"0"`
 }
 
 // Shutdown is the end of the process.
@@ -201,8 +212,8 @@ func DefaultConfig() Config {
 		SSE: SSE{Heartbeat: 15 * time.Second, Retry: 2 * time.Second, RetryJitter: time.Second, OverloadRetry: 10 * time.Second,
 			OverloadJitter: 20 * time.Second, WriteTimeout: 10 * time.Second, BufferBytes: 1 << 20, BufferAge: 30 * time.Second,
 			SlowConsumer: "disconnect", MaxEventBytes: 1 << 20, ResumeEvents: 64, ResumeAge: time.Minute},
-		Limit: Limit{ConnectionsPerIP: -1, ConnectRate: -1, ConnectBurst: 20, PublishBytes: 64 << 10, Topics: 100_000,
-			SubjectsPerStream: 32, Addresses: 100_000},
+		Limit: Limit{ConnectionsPerIP: -1, ConnectionsPerUser: 20, ConnectRate: -1, ConnectBurst: 20, PublishBytes: 64 << 10, Topics: 100_000,
+			SubjectsPerStream: 32, Addresses: 100_000, Users: 100_000, WaitingConnections: 20_000},
 		Auth: Auth{PermissionsClaim: "nats", Leeway: 30 * time.Second, ExpiryNotice: 30 * time.Second, RevocationEntries: 100_000,
 			SessionClaim: "sid"},
 		Shutdown: Shutdown{Delay: 5 * time.Second, Drain: 30 * time.Second, Timeout: 40 * time.Second},
@@ -224,6 +235,7 @@ func (c Config) routeDefaults() Route {
 		SlowConsumer:  c.SSE.SlowConsumer,
 		OnOverload:    "auto",
 		MaxEventBytes: c.SSE.MaxEventBytes,
+		Limits:        RouteLimits{EventsPerSecond: c.Limit.EventsPerSecond, BytesPerSecond: c.Limit.BytesPerSecond},
 		Resume:        Resume{Enabled: c.SSE.ResumeEvents > 0, MaxEvents: c.SSE.ResumeEvents, MaxAge: c.SSE.ResumeAge, OnGap: onGapEvent},
 		CORS:          c.CORS,
 	}

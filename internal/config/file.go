@@ -116,9 +116,10 @@ type eventYAML struct {
 
 type limitsYAML struct {
 	Connections        val[int]     `yaml:"connections" doc:"open streams on the route, in this process; 0 = no limit" min:"0" def:"0"`
-	ConnectionsPerUser val[int]     `yaml:"connections_per_user" doc:"open streams per user" min:"0" later:"limits.connections_per_user"`
-	EventsPerSecond    val[float64] `yaml:"events_per_second" doc:"events a second and stream" min:"0" later:"limits.events_per_second"`
-	BytesPerSecond     val[Bytes]   `yaml:"bytes_per_second" doc:"bytes a second and stream" later:"limits.bytes_per_second"`
+	ConnectionsPerUser val[int]     `yaml:"connections_per_user" doc:"open streams on the route per user, in this process, besides LIMIT_CONNECTIONS_PER_USER; 0 = no limit" min:"0" def:"0" example:"3"`
+	EventsPerSecond    val[float64] `yaml:"events_per_second" doc:"events a second that one stream is sent; those of one second may come at once; 0 = no limit" min:"0" def:"LIMIT_EVENTS_PER_SECOND" example:"200"`
+	BytesPerSecond     val[Bytes]   `yaml:"bytes_per_second" doc:"the same in bytes; 0 = no limit" def:"LIMIT_BYTES_PER_SECOND" example:"100KiB"`
+	PublishRate        val[float64] `yaml:"publish_rate" doc:"publishes a second on the route, of all callers together, in this process; those of one second may come at once; 0 = no limit" min:"0" def:"0" example:"50"`
 }
 
 type resumeYAML struct {
@@ -171,7 +172,8 @@ type endWhenYAML struct {
 var fieldAliases = map[string]string{
 	"subject": "source: {type: core, subject: …}", "subjects": "sources: [{type: core, subject: …}, …]", "url": "path",
 	"event_type": "event: {type: …}", "slow_consumer_policy": "slow_consumer", "origin": "origins: […]",
-	"allowed_origins": "origins: […]", "allow_credentials": "credentials", "max_connections": "connections", "kind": "type",
+	"allowed_origins": "origins: […]", "allow_credentials": "credentials", "max_connections": "connections",
+	"connections_per_client": "connections_per_user", "max_events_per_second": "events_per_second", "publishes_per_second": "publish_rate", "kind": "type",
 	"allow_subjects": "allow: […]", "route": "routes", "stream_name": "stream", "keys": "key", "replay": "resume: {…}",
 	"initial": "snapshot", "until": "end: {when: {field: …, in: […]}}",
 }

@@ -110,7 +110,7 @@ func printRoute(b *strings.Builder, r *Route, byDefault bool) {
 	line("slow_consumer", r.SlowConsumer)
 	line("on_overload", r.OnOverload)
 	line("max_event_bytes", r.MaxEventBytes.String())
-	line("limits", flow("connections", strconv.Itoa(r.MaxStreams)))
+	line("limits", limitsText(r))
 	line("resume", resumeText(r))
 	if s := r.Snapshot; s.Mode == modeSince {
 		line("snapshot", flow("mode", s.Mode, "since", durationText(s.Since)))
@@ -124,6 +124,16 @@ func printRoute(b *strings.Builder, r *Route, byDefault bool) {
 	if r.UnsafeFirstToken {
 		line("unsafe_first_token", "true")
 	}
+}
+
+func limitsText(r *Route) string {
+	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+	perUser, publishes := positive(r.Limits.ConnectionsPerUser), ""
+	if r.Publish != nil && r.Limits.PublishRate > 0 {
+		publishes = number(r.Limits.PublishRate)
+	}
+	return flow("connections", strconv.Itoa(r.MaxStreams), "connections_per_user", perUser,
+		"events_per_second", number(r.Limits.EventsPerSecond), "bytes_per_second", r.Limits.BytesPerSecond.String(), "publish_rate", publishes)
 }
 
 func sourceText(s Source) string {

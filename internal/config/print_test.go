@@ -73,7 +73,8 @@ func genRoutes(t *rapid.T) string {
 		for _, field := range []string{
 			`auth: {required: false}`, `params: {p: {pattern: "` + rapid.SampledFrom([]string{"[a-z]+", "a|b", "^x$", `\\d \"q\"`, "é'"}).Draw(t, "pattern") + `"}}`,
 			`event: {type: "` + rapid.SampledFrom([]string{"true", "1", "{subject[0]}", "a: b", "é # x", "-", "'", `\"`}).Draw(t, "event") + `"}`,
-			"data: base64", "heartbeat: 1500ms", "slow_consumer: drop_oldest", "on_overload: retry", "max_event_bytes: 3KB", "limits: {connections: 4}",
+			"data: base64", "heartbeat: 1500ms", "slow_consumer: drop_oldest", "on_overload: retry", "max_event_bytes: 3KB",
+			"limits: " + rapid.SampledFrom([]string{"{connections: 4}", "{events_per_second: 2.5, bytes_per_second: 3KB}"}).Draw(t, "limits"),
 			"resume: " + rapid.SampledFrom(resume).Draw(t, "resume"),
 			`cors: {origins: ` + rapid.SampledFrom([]string{"[]", `["*"]`, `["https://a.example", "http://b:1"]`}).Draw(t, "origins") + `}`,
 			`envelope: headgate`, "unsafe_first_token: true",

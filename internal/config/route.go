@@ -22,12 +22,21 @@ type Route struct {
 	OnOverload       string // auto, status, retry
 	MaxEventBytes    Bytes
 	MaxStreams       int // limits.connections; 0 = no limit of its own
+	Limits           RouteLimits
 	Resume           Resume
 	Snapshot         Snapshot
 	End              End
 	CORS             CORS
 	UnsafeFirstToken bool
 	Line             int // in the routes file, 0 when it comes from elsewhere
+}
+
+// RouteLimits is how much of the route may be used, besides how many streams. 0 = no limit.
+type RouteLimits struct {
+	ConnectionsPerUser int
+	EventsPerSecond    float64 // to one stream
+	BytesPerSecond     Bytes   // to one stream
+	PublishRate        float64 // by all together
 }
 
 // Source is one source of a route.

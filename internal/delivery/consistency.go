@@ -58,9 +58,7 @@ func (s *shard) check(c *checking) {
 				lagging[sl.group]++
 				refs[sd.entry]++
 			}
-			if sd.read != nil && sl.state != reading || sd.read == nil && sl.state == reading {
-				broken("slot %d: state %d does not fit", i, sl.state)
-			}
+			checkSide(i, sl, sd, broken)
 		} else if behind := g.log.seq - sl.next; behind > 0 && g.log.unsent == nil {
 			broken("slot %d is %d entries behind and nobody knows", i, behind)
 		}
@@ -97,6 +95,15 @@ func (s *shard) check(c *checking) {
 	}
 	if len(refs) > 0 {
 		broken("%d places in no log", len(refs))
+	}
+}
+
+func checkSide(i uint32, sl *slot, sd *side, broken func(string, ...any)) {
+	if sd.read != nil && sl.state != reading || sd.read == nil && sl.state == reading {
+		broken("slot %d: state %d does not fit", i, sl.state)
+	}
+	if sd.over != 0 && !sd.paced && !sd.busy() && sd.wants == 0 {
+		broken("slot %d waits for its budget and nobody knows", i)
 	}
 }
 

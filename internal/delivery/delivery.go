@@ -24,6 +24,7 @@ type Config struct {
 	Now        func() time.Time      // nil = time.Now
 	OnEnd      func(Ended)           // called by a shard for every client that ended: must not block; nil = nobody asks
 	OnSlow     func(gaps int)        // called by a shard when a slow client is about to be sent so many $gap: must not block; nil = nobody asks
+	OnRate     func(gaps int)        // the same of a client that is over its rate
 	Log        *slog.Logger          // nil = none
 	Registerer prometheus.Registerer // nil = no metrics
 }
@@ -54,6 +55,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.OnSlow == nil {
 		cfg.OnSlow = func(int) {}
+	}
+	if cfg.OnRate == nil {
+		cfg.OnRate = func(int) {}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -34,7 +34,7 @@ func (s *shard) betweenEvents(i uint32, sl *slot, g *group) bool {
 		return sl.next == g.log.seq
 	}
 	sd := s.sides[i]
-	return sl.next == g.log.seq && sd.idle() || sd.waitsForRead()
+	return sl.next == g.log.seq && sd.idle() || sd.waitsForRead() || sd.waitsForBudget()
 }
 
 // sayExpiring tells a client once how many seconds its identity has left, so that its page can get another one in time. It has no id.

@@ -12,6 +12,9 @@ func (s *shard) flush(i uint32) {
 	}
 	g := s.groups.table[sl.group]
 	for budget := flushBytes; ; {
+		if g.limited {
+			sd.until = s.reach(i, sd, g)
+		}
 		bufs := s.gather(sd)
 		if len(bufs) == 0 {
 			if !s.next(i, sl, sd, g) {
@@ -49,7 +52,7 @@ func (s *shard) gather(sd *side) [][]byte {
 		return bufs
 	}
 	total := 0
-	for e := sd.entry; sd.again == nil && e != nil && e.bytes != nil && total < flushBytes; e = e.next {
+	for e := sd.entry; sd.again == nil && e != nil && e != sd.until && e.bytes != nil && total < flushBytes; e = e.next {
 		b := e.bytes
 		if e == sd.entry {
 			b = b[sd.sent:]
@@ -90,6 +93,9 @@ func (s *shard) took(g *group, sl *slot, sd *side, n int) {
 		}
 		sl.next, sl.told = e.seq+1, e.version
 		sl.events += uint64(e.events)
+		if g.limited {
+			s.charge(g.members[sl.member], g, e)
+		}
 		if e.end != None && sd.end == None {
 			sd.end, sd.by = e.end, s.now+int64(endGrace)
 		}
@@ -111,7 +117,7 @@ func (s *shard) took(g *group, sl *slot, sd *side, n int) {
 func (s *shard) atHead(g *group, sd *side) {
 	if sd.entry == g.log.tail && sd.read == nil && len(sd.private) == 0 {
 		sd.entry.refs--
-		sd.entry, sd.sent = nil, 0
+		sd.entry, sd.sent, sd.over = nil, 0, 0
 		g.lagging--
 	}
 }
@@ -133,6 +139,10 @@ func (s *shard) next(i uint32, sl *slot, sd *side, g *group) bool {
 		return true
 	case sd.read != nil:
 		return s.readOn(i, sl, sd, g)
+	}
+	if sd.until != nil && sd.entry == sd.until {
+		s.overspent(i, sl, sd, g)
+		return false
 	}
 	if sd.entry != nil {
 		s.atHead(g, sd)

@@ -27,6 +27,7 @@ type group struct {
 	progressTick uint32 // when its source was last asked for its progress
 	moved        bool   // members moved in this round: look at all of them once more
 	dirty        bool   // in one of the shard's queues
+	limited      bool   // its clients have budgets, see rate.go
 	ended        Reason // None, or why everybody ends: the last event has been appended, and whoever comes now gets a group of his own
 }
 
@@ -59,7 +60,7 @@ func (t *groups) get(index, gen uint32) *group {
 
 // create makes the group of a client that is the first of its kind, and attaches the client's source to it.
 func (t *groups) create(c *Client, mail *mailbox) *group {
-	g := &group{key: c.Key, source: c.Source, policy: c.Policy}
+	g := &group{key: c.Key, source: c.Source, policy: c.Policy, limited: c.Policy.limited()}
 	if n := len(t.free); n > 0 {
 		g.index = t.free[n-1]
 		t.free = t.free[:n-1]
@@ -111,7 +112,7 @@ func (g *group) append(s *shard, e flow.Event) {
 			id = g.id(s, g.pos)
 		}
 		t := g.log.append(&s.buffers, e.Frame, id, s.now, e.At, g.version)
-		if len(t.buf) >= entryLimit || e.End != flow.GoesOn || e.Again != nil {
+		if len(t.buf) >= entryLimit || e.End != flow.GoesOn || e.Again != nil || g.limited && g.fillsRound(t) {
 			g.log.seal(&s.buffers, s.now)
 			t.end = endReason(e.End)
 			if e.Again != nil {

@@ -39,6 +39,7 @@ type rig struct {
 	expires   time.Duration // from when a client comes
 	notice    time.Duration
 	slow      atomic.Int64 // gaps that were announced
+	rate      atomic.Int64 // the same of clients that were over their rate
 	key       func(r *http.Request) string
 
 	mu    sync.Mutex
@@ -63,7 +64,7 @@ func onBoth(t *testing.T, f func(t *testing.T, r *rig)) {
 func newRig(t *testing.T, transport string) *rig {
 	r := &rig{t: t, topic: newTopic(), transport: transport, policy: &delivery.Policy{Heartbeat: time.Minute, IDs: true,
 		BufferBytes: 1 << 20, BufferAge: time.Minute, WriteTimeout: 10 * time.Second}}
-	r.server = delivery.New(delivery.Config{Shards: 2, OnEnd: r.onEnd, OnSlow: func(n int) { r.slow.Add(int64(n)) },
+	r.server = delivery.New(delivery.Config{Shards: 2, OnEnd: r.onEnd, OnSlow: func(n int) { r.slow.Add(int64(n)) }, OnRate: func(n int) { r.rate.Add(int64(n)) },
 		Now: func() time.Time { return time.Now().Add(time.Duration(r.offset.Load())) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

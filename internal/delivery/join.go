@@ -28,6 +28,9 @@ func (s *shard) join(j *joining) {
 	sl.tag, sl.fd, sl.state = c.Tag, j.fd, live
 	sl.opened, sl.written = s.tick, s.tick
 	g.join(i, sl)
+	if g.limited {
+		*s.budgets.of(i) = budget{}
+	}
 	s.server.streams.Add(1)
 	if j.writer != nil {
 		sd := s.side(i, sl)

@@ -10,6 +10,8 @@ type metrics struct {
 	sends      prometheus.Counter
 	blocks     prometheus.Counter
 	drops      prometheus.Counter
+	rateWaits  prometheus.Counter
+	rateDrops  prometheus.Counter
 	heartbeats prometheus.Counter
 	groups     prometheus.Gauge
 	perSend    prometheus.Histogram
@@ -28,6 +30,8 @@ func newMetrics(reg prometheus.Registerer, streams func() float64) *metrics {
 		sends:      counter("sends_total", "Send calls and ResponseWriter writes."),
 		blocks:     counter("blocked_total", "Times a socket refused bytes."),
 		drops:      counter("drops_total", "Jumps of slow clients to the head of their log (drop_oldest)."),
+		rateWaits:  counter("rate_waits_total", "Times a client had spent its budget and had to wait."),
+		rateDrops:  counter("rate_drops_total", "Jumps of clients that were over their rate to the head of their log (drop_oldest)."),
 		heartbeats: counter("heartbeats_total", "Heartbeats sent."),
 		groups: prometheus.NewGauge(prometheus.GaugeOpts{Name: "headgate_delivery_groups",
 			Help: "Groups of clients that share their bytes."}),
@@ -38,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, streams func() float64) *metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.deliveries, m.bytes, m.sends, m.blocks, m.drops, m.heartbeats, m.groups, m.perSend, m.latency)
+		reg.MustRegister(m.streams, m.deliveries, m.bytes, m.sends, m.blocks, m.drops, m.rateWaits, m.rateDrops, m.heartbeats, m.groups, m.perSend, m.latency)
 	}
 	return m
 }
@@ -49,10 +53,12 @@ type stats struct {
 	sends      uint64
 	blocks     uint64
 	drops      uint64
+	rateWaits  uint64
+	rateDrops  uint64
 	heartbeats uint64
 	deliveries uint64
 	bytes      uint64
-	published  struct{ sends, blocks, drops, heartbeats, deliveries, bytes uint64 }
+	published  struct{ sends, blocks, drops, rateWaits, rateDrops, heartbeats, deliveries, bytes uint64 }
 	rounds     int
 }
 
@@ -81,6 +87,8 @@ func (s *stats) publish() {
 	give(s.metrics.sends, s.sends, &s.published.sends)
 	give(s.metrics.blocks, s.blocks, &s.published.blocks)
 	give(s.metrics.drops, s.drops, &s.published.drops)
+	give(s.metrics.rateWaits, s.rateWaits, &s.published.rateWaits)
+	give(s.metrics.rateDrops, s.rateDrops, &s.published.rateDrops)
 	give(s.metrics.heartbeats, s.heartbeats, &s.published.heartbeats)
 	give(s.metrics.deliveries, s.deliveries, &s.published.deliveries)
 	give(s.metrics.bytes, s.bytes, &s.published.bytes)

@@ -19,6 +19,11 @@ func (s *shard) readOn(i uint32, sl *slot, sd *side, g *group) bool {
 		s.unblock(i, sl, sd)
 		return false
 	}
+	if r.rest != nil {
+		s.unblock(i, sl, sd)
+		s.readRest(i, sl, sd)
+		return false
+	}
 	if !r.done {
 		s.unblock(i, sl, sd)
 		s.ask(i, sl, r, g)
@@ -97,6 +102,7 @@ func (s *shard) read(i uint32, b flow.Batch) {
 		s.stop(i, SourceLost)
 		return
 	}
+	b = s.rationed(i, r, g, b)
 	buf := s.scratch[:0]
 	ends := None
 	for _, e := range b.Events {

@@ -124,6 +124,10 @@ func (s *shard) offer(g *group, i uint32, e *entry) bool {
 	if sl.hasSide {
 		return s.offerSide(g, i, sl, e)
 	}
+	if g.limited && !s.affords(i, g, e) {
+		s.refuse(i, sl, g, e)
+		return false
+	}
 	n, err := send(sl.fd, e.bytes)
 	s.stats.sends++
 	sl.bytes += uint64(n)
@@ -132,6 +136,9 @@ func (s *shard) offer(g *group, i uint32, e *entry) bool {
 		sl.next = e.seq + 1
 		sl.told = e.version
 		sl.events += uint64(e.events)
+		if g.limited {
+			s.charge(i, g, e)
+		}
 		switch {
 		case e.end != None:
 			s.stop(i, e.end)

@@ -27,6 +27,8 @@ type shard struct {
 	joins    []*joining
 	early    []turn              // reading clients that are ahead of their group, see hold.go
 	again    map[*group][]*again // where sources began again, in the order of the log, while somebody may pass over it
+	budgets  budgets
+	paced    []turn // clients that wait for their budget, see rate.go
 	stats    stats
 	stopping bool
 	stopBy   int64
@@ -34,8 +36,10 @@ type shard struct {
 	now        int64  // nanoseconds since the server was made
 	wall       int64  // Unix nanoseconds
 	tick       uint32 // now in ticks
+	skew       int64  // how far the two clocks were apart when that was last looked at
 	sidesAt    int64  // when the sides were last looked at
 	dropLogged int64
+	pacedAt    int64 // when the paced were last looked at
 	heldAt     int64 // when those that are early were last retried
 
 	// scratch
@@ -46,6 +50,7 @@ type shard struct {
 	gathered    [][]byte
 	spareGroups []*group
 	spareSlots  []uint32
+	sparePaced  []turn
 	progress    []cursor.Entry
 	recvBuf     [4096]byte
 }
@@ -94,6 +99,9 @@ func (s *shard) patience() time.Duration {
 	if len(s.early) > 0 {
 		return heldRetry
 	}
+	if len(s.paced) > 0 {
+		return min(d, time.Duration(pacedStep))
+	}
 	if s.stopping {
 		return min(d, tickLength)
 	}
@@ -114,7 +122,9 @@ func (s *shard) ring() {
 // step does a slice of everything there is to do and says whether there was anything.
 func (s *shard) step() bool {
 	worked := s.look()
+	s.checkClock()
 	worked = s.takeTurns() || worked
+	worked = s.runPaced() || worked
 	worked = s.runJoins() || worked
 	if len(s.small)+len(s.large) > 0 {
 		s.runRounds()

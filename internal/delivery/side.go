@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"headgate/internal/cursor"
+	"headgate/internal/flow"
 )
 
 // side is what a client has beyond its slot while it is not quiet: a socket that refused bytes, bytes of its own, a position of its
@@ -22,6 +23,12 @@ type side struct {
 
 	again *again // it has been given that: next, it reads
 
+	over  int64  // since when it has been behind for want of budget, see rate.go; 0 = it is not
+	due   int64  // when it can go on
+	until *entry // the first entry that it cannot afford; nil = none
+	paced bool   // it is in the shard's list of those that wait for that
+	rated bool   // jump is because of that
+
 	adrift bool // was reading when it was ended: its position is not one of the log
 
 	writer  *writer // ResponseWriter transport
@@ -39,6 +46,8 @@ type readState struct {
 	done    bool            // caught up with to
 	begun   bool            // the source has said that it begins again, since the head was pinned
 	bare    bool            // began with a snapshot
+	rest    *flow.Batch     // has been read, and is more than the budget allowed; nil = nothing
+	restDue int64           // when it will
 }
 
 // noteProgress looks how far the writer has got with what it is writing.

@@ -53,7 +53,10 @@ func (s *shard) checkSlow(i uint32, sl *slot, sd *side, g *group) {
 		return
 	}
 	if sd.wants == 0 {
-		return // its socket has refused nothing: it is we who are behind
+		if sd.over != 0 {
+			s.overRate(i, sl, sd, g)
+		}
+		return // its socket has refused nothing: it is its budget, or we who are behind
 	}
 	if !g.policy.DropOldest {
 		s.end(i, SlowConsumer)
@@ -96,13 +99,13 @@ func (s *shard) jumped(g *group, sl *slot, sd *side) {
 	s.letGo(g, sd)
 	sl.next, sl.told = g.log.seq, g.headVersion()
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
-	s.server.cfg.OnSlow(len(g.policy.SlowGaps))
+	gaps := s.jumpGaps(sd, g)
 	var id []byte
 	if len(owed) == 0 {
 		id = append(id, g.id(s, g.head())...)
 	}
-	for n, gap := range g.policy.SlowGaps {
-		if n < len(g.policy.SlowGaps)-1 {
+	for n, gap := range gaps {
+		if n < len(gaps)-1 {
 			s.private(sd, gap, nil) // a client that is cut now hears of all of them again
 			continue
 		}

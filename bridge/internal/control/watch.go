@@ -81,8 +81,9 @@ const (
 // NewWatch does no I/O; Run serves.
 func NewWatch(cfg WatchConfig) *Watch {
 	w := &Watch{cfg: cfg, log: cfg.Log.With("bucket", cfg.Bucket), wake: make(chan struct{}, 1), dirty: true}
-	w.feed = feed.New(feed.Config{API: cfg.API, Stream: kv.Stream(cfg.Bucket), Table: true, Gone: kv.Gone, Share: cfg.Share, Inbox: cfg.Inbox,
-		ConsumerPrefix: cfg.ConsumerPrefix, Log: cfg.Log, Metrics: cfg.Metrics})
+	w.feed = feed.New(feed.Config{API: cfg.API, Stream: kv.Stream(cfg.Bucket), Table: true, Gone: kv.Gone, Inbox: cfg.Inbox,
+		Budget: feed.NewBudget(cfg.Share * 8 / 5), ConsumerPrefix: cfg.ConsumerPrefix, // five eighths of one are for tables
+		Log: cfg.Log, Metrics: cfg.Metrics})
 	return w
 }
 
@@ -201,14 +202,15 @@ func (w *Watch) tell() {
 	w.pending, w.seqs, w.dirty = nil, nil, false
 	w.mu.Unlock()
 	if dirty {
-		items, at, _, ok := w.feed.Table([]string{">"})
-		if ok {
-			all := make([]Entry, len(items))
-			for i, it := range items {
+		rows, err := w.feed.Table([]string{">"})
+		if err == nil {
+			defer rows.Use.End()
+			all := make([]Entry, len(rows.Items))
+			for i, it := range rows.Items {
 				all[i] = entryOf(it)
 			}
 			w.cfg.Listener.Replace(all)
-			for len(seqs) > 0 && seqs[0] <= at {
+			for len(seqs) > 0 && seqs[0] <= rows.At {
 				list, seqs = list[1:], seqs[1:]
 			}
 		} else {

@@ -38,7 +38,7 @@ func TestFeed_WithSeveralWildcardsReadsAStreamOfManySubjectsInNoTime(t *testing.
 		}
 	}
 	<-w.js.PublishAsyncComplete()
-	f := w.run(Config{Filters: []string{"s.*.a", "s.*.b"}, PrefillAge: time.Hour, Share: 64 << 20})
+	f := w.run(Config{Filters: []string{"s.*.a", "s.*.b"}, PrefillAge: time.Hour, Budget: NewBudget(64 << 20)})
 	began := time.Now()
 	f.ready()
 	if took := time.Since(began); took > 5*time.Second {

@@ -36,7 +36,7 @@ func BenchmarkFeed(b *testing.B) {
 	})
 	b.Run("feed", func(b *testing.B) {
 		for b.Loop() {
-			f := w.run(Config{PrefillAge: time.Hour, Share: 256 << 20})
+			f := w.run(Config{PrefillAge: time.Hour, Budget: NewBudget(256 << 20)})
 			f.ready()
 			if s := f.State(); s.Cursor != n {
 				b.Fatalf("%+v", s)

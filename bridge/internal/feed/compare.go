@@ -44,7 +44,7 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
 		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.filters)
 	case !same:
-		f.tooLarge = false
+		f.tooLarge, f.uncounted = false, false
 		// Everything that the new one has is pushed: a connected client misses nothing of it.
 		f.restart(Hole{Reason: gap.Reset, Silent: f.goneTold}, info, max(info.FirstSeq, 1)-1)
 	case info.LastSeq < f.Cursor:
@@ -56,12 +56,15 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		f.owed = &Hole{Reason: gap.Reset, Silent: true} // its values are to be told again
 	}
 	f.refresh(info)
-	if f.reload && !f.tooLarge {
+	switch {
+	case f.reload && !f.tooLarge:
 		f.load = &load{}
-	} else if f.owed != nil {
+	case f.recount && !f.uncounted:
+		f.load, f.countBegan = &load{keys: f.newKeys()}, time.Now()
+	case f.owed != nil:
 		h := *f.owed
 		f.owed = nil
-		f.announce(h, func() {})
+		f.announce(h, f.doubt)
 	}
 	return goesOn
 }
@@ -72,6 +75,7 @@ func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
 	f.epoch++
 	inc := incarnation(f.cfg.Stream, info, f.epoch)
 	f.target, f.late, f.covered, f.reload = target{}, nil, 0, f.cfg.Table
+	f.keys, f.recount, f.check, f.print = nil, f.cfg.Table && f.tooLarge, check{}, fingerprint{}
 	change := func() {
 		f.Inc, f.Cursor, f.caughtUp = inc, position, false
 		f.table = nil
@@ -83,6 +87,7 @@ func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
 		}
 		f.mu.Lock()
 		change()
+		f.account()
 		f.tell()
 		f.mu.Unlock()
 		f.progress.begin(inc)
@@ -101,6 +106,7 @@ func (f *Feed) expired(info jsapi.Info) {
 	f.announce(Hole{Reason: gap.Expired, Certain: f.filters == nil, From: from, To: to}, func() {
 		f.Cursor = to
 		f.tail.raise(to)
+		f.doubt()
 	})
 }
 
@@ -109,7 +115,7 @@ func (f *Feed) refresh(info jsapi.Info) {
 	f.whole = f.getsAll(info)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.First, f.Last = info.FirstSeq, info.LastSeq
+	f.First, f.Last, f.Average = info.FirstSeq, info.LastSeq, info.Bytes/max(info.Messages, 1)
 	if f.Inc.Direct != info.Config.AllowDirect {
 		f.Inc = incarnation(f.cfg.Stream, info, f.epoch)
 	}
@@ -122,9 +128,6 @@ func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, 
 		return end, nil
 	}
 	first := max(info.FirstSeq, 1)
-	if fit := uint64(max(f.share.Load(), 0)) / (2*info.Bytes/info.Messages + itemCost); fit < end-first {
-		first = end - fit
-	}
 	// Sequences are nearly in the order of time, which is good enough to say where to begin.
 	cutoff := time.Now().Add(-f.cfg.PrefillAge)
 	var err error
@@ -139,5 +142,11 @@ func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, 
 		}
 		return e != nil || m.Time.After(cutoff)
 	})
-	return first + uint64(n), err
+	first += uint64(n)
+	each := 2*info.Bytes/info.Messages + itemCost
+	f.granted = f.cfg.Budget.grant(int64((end - first) * each))
+	if fit := uint64(f.granted) / each; fit < end-first {
+		first = end - fit
+	}
+	return first, err
 }

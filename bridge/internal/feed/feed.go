@@ -7,6 +7,7 @@ package feed
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -29,8 +30,8 @@ type Config struct {
 	// Gone says whether a message with this header leaves its subject without a value. nil = none does.
 	Gone func(header map[string][]string) bool
 
-	Share       int64         // bytes of memory for what is kept, tail and table together
-	PrefillAge  time.Duration // how far back the tail begins at start, within Share; 0 = it begins empty
+	Budget      *Budget       // of memory for what is kept, tail and table together; nil = one of its own, 64 MiB
+	PrefillAge  time.Duration // how far back the tail begins at start, within Budget; 0 = it begins empty
 	LostAfter   time.Duration // missing for so long, followers are told Lost; 0 = never
 	Heartbeat   time.Duration // of an idle consumer, default 1 s: twice that is how long a failover pauses
 	VerifyEvery time.Duration // how often the leader is asked whether we have everything, default 5 s
@@ -47,25 +48,29 @@ type Feed struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics streamMetrics
-	wake    chan struct{} // the connection has changed
+	wake    chan struct{} // the connection has changed, or somebody waits for a stream that is missing
+	seed    maphash.Seed  // of keys
 
-	mu      sync.Mutex
-	nc      *nats.Conn // nil while not connected
-	session uint64     // raised whenever nc changes or has been away
-	ended   bool       // Run has returned
-	refusal string     // the subject of a request that the server has refused; "" = none
-	other   *[]string  // filters that the loop is to take; nil = it has taken the last ones
-	status             // what State says
-	changed chan struct{}
-	tail    tail
-	table   *table // nil: not wanted, not loaded, or too large
-	listed  listed
-	links   subject.Patterns[*Link]
-	all     map[*Link]struct{}
+	mu       sync.Mutex
+	nc       *nats.Conn // nil while not connected
+	session  uint64     // raised whenever nc changes or has been away
+	ended    bool       // Run has returned
+	refusal  string     // the subject of a request that the server has refused; "" = none
+	other    *[]string  // filters that the loop is to take; nil = it has taken the last ones
+	status              // what State says
+	changed  chan struct{}
+	tail     tail
+	table    *table // nil: not wanted, not loaded, or too large
+	loads    int64  // bytes of a table that is being loaded
+	keysHeld int64  // bytes of keys
+	listed   listed
+	links    subject.Patterns[*Link]
+	all      map[*Link]struct{}
 
 	progress progress // everything up to there has been pushed
 	pushing  atomic.Pointer[Link]
-	share    atomic.Int64 // Config.Share, or what SetShare says
+
+	heldTail, heldTable atomic.Int64 // what Budget has been told; changed with mu
 
 	loop // owned by Run
 }
@@ -77,8 +82,9 @@ type loop struct {
 	target   target // to be caught up with
 	load     *load  // of a table that is being loaded
 	reload   bool   // the next session loads the table
-	tooLarge bool   // the table does not fit into Share
-	owed     *Hole  // to be told when the table has been loaded
+	tooLarge bool   // the table does not fit into Budget
+	owed     *Hole  // to be told when the table has been loaded, or its keys counted
+	counts          // of a bucket without a table
 	jumps
 	whole    bool // the consumer is given every message of the stream
 	verified time.Time
@@ -90,6 +96,19 @@ type loop struct {
 	stamp    uint64
 	matched  []*Link
 	complain time.Time
+	granted  int64 // of the budget, to the tail at its start
+}
+
+// counts is owned by Run.
+type counts struct {
+	keys       *keys // nil: not wanted, not counted, or too many
+	recount    bool  // the next session counts them
+	uncounted  bool  // they do not fit into Budget
+	countOver  bool  // this session has counted them
+	countBegan time.Time
+	countedAt  time.Time
+	countTook  time.Duration
+	check      check
 }
 
 // New does no I/O; Run serves.
@@ -100,6 +119,9 @@ func New(cfg Config) *Feed {
 	if cfg.VerifyEvery <= 0 {
 		cfg.VerifyEvery = 5 * time.Second
 	}
+	if cfg.Budget == nil {
+		cfg.Budget = NewBudget(64 << 20)
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -107,9 +129,9 @@ func New(cfg Config) *Feed {
 		cfg.ConsumerPrefix = "headgate"
 	}
 	f := &Feed{cfg: cfg, log: cfg.Log.With("stream", cfg.Stream), metrics: cfg.Metrics.of(cfg.Stream),
-		wake: make(chan struct{}, 1), changed: make(chan struct{}), all: map[*Link]struct{}{}}
+		wake: make(chan struct{}, 1), seed: maphash.MakeSeed(), changed: make(chan struct{}), all: map[*Link]struct{}{}}
 	f.filtered = asked(cfg.Filters)
-	f.SetShare(cfg.Share)
+	cfg.Budget.join(f)
 	return f
 }
 
@@ -124,6 +146,11 @@ func (f *Feed) connection(nc *nats.Conn) {
 	f.nc = nc
 	f.session++
 	f.mu.Unlock()
+	f.ring()
+}
+
+// ring wakes the loop where it waits.
+func (f *Feed) ring() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -167,6 +194,9 @@ func (f *Feed) end() {
 	defer f.mu.Unlock()
 	f.ended = true
 	f.tail.clear(0)
-	f.table = nil
+	f.table, f.loads, f.keysHeld = nil, 0, 0
+	f.list(listed{})
+	f.account()
+	f.cfg.Budget.leave(f)
 	f.tell()
 }

@@ -57,7 +57,7 @@ func TestFeed_PrefillsItsTail(t *testing.T) {
 	if seq, ok := f.FirstInTail(s.Inc, []string{"s.b"}, 100); !ok || seq != 102 {
 		t.Errorf("%d %v", seq, ok)
 	}
-	small := w.run(Config{PrefillAge: time.Hour, Share: 20_000}).ready()
+	small := w.run(Config{PrefillAge: time.Hour, Budget: NewBudget(20_000)}).ready()
 	if s := small.State(); s.Floor < 400 || s.Cursor != 500 {
 		t.Errorf("%+v", s)
 	}

@@ -99,6 +99,7 @@ func (f *Feed) refilter() {
 	f.other = nil
 	if !coversAll(f.filters, next.filters) {
 		f.tail.clear(f.Cursor)
+		f.account()
 	}
 	f.filtered = next
 	f.target = target{} // it says where the old subjects end
@@ -116,14 +117,6 @@ func coversAll(a, b []string) bool {
 	return !slices.ContainsFunc(b, func(p string) bool {
 		return !slices.ContainsFunc(a, func(q string) bool { return subject.Covers(q, p) })
 	})
-}
-
-// SetShare changes how many bytes of memory what is kept may take. The tail shrinks to it with the next message.
-func (f *Feed) SetShare(bytes int64) {
-	f.share.Store(bytes)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.tail.share = bytes
 }
 
 // Retire closes a feed that nobody follows, for good: nobody can follow it any more, and Run is to be ended. It is false, and changes

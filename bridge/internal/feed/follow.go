@@ -125,6 +125,10 @@ func (f *Feed) deliver(it *encode.Item, inc *Incarnation, links []*Link) {
 func (f *Feed) announce(h Hole, change func()) {
 	f.mu.Lock()
 	change()
+	f.account()
+	if !h.Silent {
+		f.Holes++
+	}
 	inc, position := f.Inc, f.Cursor
 	links := f.everybody()
 	f.tell()

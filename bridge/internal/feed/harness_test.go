@@ -185,9 +185,6 @@ func (w *world) runOn(url string, cfg Config, opts ...nats.Option) *running {
 	if cfg.Stream == "" {
 		cfg.Stream = "S"
 	}
-	if cfg.Share == 0 {
-		cfg.Share = 64 << 20
-	}
 	cfg.API, cfg.ConsumerPrefix, cfg.Metrics = jsapi.New("", ""), "test", NewMetrics(r.reg)
 	cfg.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.Feed = New(cfg)

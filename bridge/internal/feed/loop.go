@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"headgate/bridge/internal/encode"
+	"headgate/bridge/internal/pull"
 	"headgate/internal/gap"
 	"headgate/internal/subject"
 )
@@ -15,10 +16,21 @@ const messagesInARow = 256 // before the loop looks whether there is something e
 
 // follow takes what the consumer of a session delivers, until something goes wrong with it.
 func (f *Feed) follow(ctx context.Context, s *session) reset {
-	tick := time.NewTicker(min(f.cfg.Heartbeat/4, f.cfg.VerifyEvery))
+	every := min(f.cfg.Heartbeat/4, f.cfg.VerifyEvery)
+	tick := time.NewTicker(min(every, pokeEvery))
 	defer tick.Stop()
-	for {
+	for loads := true; ; {
 		why := goesOn
+		if loads && f.load == nil {
+			loads = false
+			tick.Reset(every)
+		}
+		if f.countOver {
+			return resetTable
+		}
+		if f.load != nil && f.load.wanted {
+			f.chase(ctx, s)
+		}
 		select {
 		case <-ctx.Done():
 			return resetConnection
@@ -64,51 +76,55 @@ func (f *Feed) takeAll(ctx context.Context, s *session, m *nats.Msg) reset {
 // take takes one message of the consumer's subscription.
 func (f *Feed) take(ctx context.Context, s *session, m *nats.Msg) reset {
 	s.came++
-	at, ok := placeOf(m.Reply)
+	at, ok := pull.PlaceOf(m.Reply)
 	if !ok { // not of the stream
-		if last, ok := lastOf(m); ok && last > s.taken {
+		if last, ok := pull.LastOf(m); ok && last > s.taken {
 			return resetSequence
 		}
-		if why := s.pull.status(m); why != goesOn {
+		if why := endings[s.pull.Status(m)]; why != goesOn {
 			return why
 		}
 	} else {
-		if at.consumer != s.taken+1 {
+		if at.Consumer != s.taken+1 {
 			return resetSequence
 		}
 		s.taken++
-		s.pull.outstanding--
-		s.pull.any = true
+		s.pull.Took()
 		if why := f.message(ctx, s, m, at); why != goesOn {
 			return why
 		}
 	}
-	if s.pull.outstanding <= s.pull.batch {
-		if err := s.pull.fill(s.nc); err != nil {
-			return resetConnection
-		}
+	if err := s.pull.Fill(s.nc); err != nil {
+		return resetConnection
 	}
 	return goesOn
 }
 
 // message takes one message of the stream.
-func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at place) reset {
-	seq := at.stream
+func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at pull.Place) reset {
+	if f.countOver {
+		return resetTable
+	}
+	seq := at.Stream
 	it := &encode.Item{Seq: seq}
-	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: at.at}
+	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, Header: m.Header, At: at.At}
 	if len(m.Header) == 0 {
 		it.Header = nil
 	}
 	f.metrics.messages.Inc()
 	f.metrics.bytes.Add(float64(len(m.Data)))
-	f.metrics.lag.Set(float64(at.pending))
+	f.metrics.lag.Set(float64(at.Pending))
 	if f.load != nil {
 		return f.loading(it)
 	}
 	switch {
 	case seq <= f.Cursor:
+		if f.removedSince(ctx, s, seq) {
+			return goesOn
+		}
 		f.backwards(seq)
 	case seq > f.Cursor+1:
+		f.check = check{} // the leader may have counted what was replaced before it came
 		if why := f.jumped(ctx, s, jump{f.Cursor + 1, seq - 1}); why != goesOn {
 			return why
 		}
@@ -117,7 +133,7 @@ func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at place) r
 	if f.target.set {
 		f.arrive()
 	}
-	return goesOn
+	return f.checked(seq)
 }
 
 // relay keeps a message and pushes it to those who follow its subject. Under the lock the cursor passes the message, the tail takes it
@@ -135,6 +151,7 @@ func (f *Feed) relay(it *encode.Item) {
 		links = f.followers(literal)
 	}
 	f.mu.Unlock()
+	f.cfg.Budget.shrink()
 	f.deliver(it, inc, links)
 	f.progress.raise(it.Seq)
 }
@@ -155,6 +172,13 @@ func (f *Feed) relays(literal string) bool {
 	return false
 }
 
+// removedSince says whether a message that the cursor has passed was removed while it was on its way to us, so that the leader was right
+// to say that there was none.
+func (f *Feed) removedSince(ctx context.Context, s *session, seq uint64) bool {
+	m, err := f.next(ctx, s, everything[0], seq)
+	return isNoMessage(err) || err == nil && m.Seq > seq
+}
+
 // backwards: there is a message of which the leader said that there was none. The cursor was raised too far, or the stream went back.
 func (f *Feed) backwards(seq uint64) {
 	f.epoch++
@@ -171,8 +195,13 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 	if err := f.refused(); err != nil {
 		return f.failed(ctx, s.nc, err)
 	}
-	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.heartbeat {
+	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.Heartbeat() {
 		return resetHeartbeat
+	}
+	if l := f.load; l != nil && now.Sub(l.heard) > pokeEvery {
+		if l.heard = now; s.pull.Poke(s.nc) != nil {
+			return resetConnection
+		}
 	}
 	every := f.cfg.VerifyEvery
 	if !f.caughtUp {
@@ -191,7 +220,7 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 // gauges shows what is kept.
 func (f *Feed) gauges() {
 	f.mu.Lock()
-	n, bytes := f.tail.len(), f.tail.bytes+f.table.size()
+	n, bytes := f.tail.len(), f.tail.bytes+f.tableBytes()
 	f.mu.Unlock()
 	f.metrics.tailMessages.Set(float64(n))
 	f.metrics.tailBytes.Set(float64(bytes))

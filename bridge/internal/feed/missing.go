@@ -33,7 +33,7 @@ func (f *Feed) failed(ctx context.Context, nc *nats.Conn, err error) reset {
 	f.mu.Lock()
 	f.Err = err.Error()
 	if missing != nil {
-		f.Missing = missing
+		f.Missing, f.looked = missing, time.Now()
 		f.tell()
 	}
 	f.mu.Unlock()
@@ -93,6 +93,7 @@ func (f *Feed) miss(cause error) {
 		f.announce(Hole{Reason: gap.Reset}, func() {
 			if f.cfg.Table {
 				f.table, f.reload = nil, true
+				f.keys, f.recount = nil, f.tooLarge
 			}
 		})
 	}

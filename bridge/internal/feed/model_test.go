@@ -22,7 +22,7 @@ func TestTail_EqualsAList(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	filters := []string{">", "s.>", "s.*.1", "s.7.*", "s.3.1", "s.*.*.x", "none", "s.1.>", "*.2.2"}
 	for range 60 {
-		f := New(Config{Share: int64(20_000 + rnd.IntN(300_000))})
+		f := New(Config{Budget: NewBudget(int64(20_000 + rnd.IntN(300_000)))})
 		f.Inc = &Incarnation{epoch: 1}
 		var list []*encode.Item
 		seq := uint64(0)
@@ -32,10 +32,10 @@ func TestTail_EqualsAList(t *testing.T) {
 			it := &encode.Item{Seq: seq}
 			n := rnd.IntN(subjects)
 			it.Message = encode.Message{Subject: fmt.Sprintf("s.%d.%d", n/10, n%10), Data: make([]byte, rnd.IntN(50))}
-			f.tail.add(it, 0)
+			f.keep(it)
 			list = append(list, it)
-			if f.tail.bytes > f.tail.share {
-				t.Fatal("above its share")
+			if f.tail.bytes > f.cfg.Budget.limit || f.tail.bytes != f.cfg.Budget.Used() {
+				t.Fatal("above its budget, or not told")
 			}
 		}
 		f.Cursor = seq
@@ -190,7 +190,7 @@ func TestFollow_AtRandomMomentsLosesAndRepeatsNothing(t *testing.T) {
 func TestEviction_RaisesTheFloor(t *testing.T) {
 	w := newWorld(t)
 	w.stream(ordinary())
-	f := w.run(Config{Share: 50_000}).ready()
+	f := w.run(Config{Budget: NewBudget(50_000)}).ready()
 	w.many(1000, "s.a", "s.b")
 	s := f.wait("everything", func(s State) bool { return s.Cursor == 1000 })
 	items, done, ok := f.Tail(s.Inc, everything, s.Floor, 1000, 1<<30)
@@ -222,7 +222,7 @@ func TestDroppedByTheClient_IsReadAgain(t *testing.T) {
 func TestLargeMessages_AreNotStuckAtTheSizeOfARequest(t *testing.T) {
 	w := newWorld(t)
 	w.stream(ordinary())
-	f := w.run(Config{Share: 256 << 20}).ready()
+	f := w.run(Config{Budget: NewBudget(256 << 20)}).ready()
 	rec, _ := f.follow()
 	for range 40 {
 		if _, err := w.js.PublishAsync("s.a", make([]byte, 1000_000)); err != nil {
@@ -240,14 +240,14 @@ func TestMemory_OfTheTailStaysWithinItsShare(t *testing.T) {
 		t.Skip("SKIPPED with -short")
 	}
 	for _, payload := range []int{0, 100, 1000} {
-		f := New(Config{Share: 32 << 20})
+		f := New(Config{Budget: NewBudget(32 << 20)})
 		before := heapBytes()
 		var sum int64
 		for i := range 60_000 {
 			m := &nats.Msg{Subject: fmt.Sprintf("orders.%d.new", i%20_000), Data: make([]byte, payload)}
 			it := &encode.Item{Seq: uint64(i + 1)}
 			it.Message = encode.Message{Subject: m.Subject, Data: m.Data}
-			f.tail.add(it, 0)
+			f.keep(it)
 		}
 		took := heapBytes() - before
 		sum = f.tail.bytes

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headgate/bridge/internal/jsapi"
+	"headgate/bridge/internal/pull"
 )
 
 const (
@@ -23,6 +24,22 @@ const (
 	resetWait   = 2 * time.Second  // the longest pause between sessions
 	missingWait = time.Second      // about, between two looks for a stream that is missing
 )
+
+// A session asks for pullBatch messages at a time, so at most twice that are on their way; and for so many bytes. The channel has room for
+// status messages beside them.
+var (
+	pullBatch   = 4096
+	channelSize = 2*pullBatch + 1024
+)
+
+const (
+	pullBytes   = 8 << 20
+	pullExpires = 30 * time.Second
+	pokeEvery   = 20 * time.Millisecond // a load waits so long for its next message before it asks once more
+)
+
+// endings are what the ends of a consumer mean for its session.
+var endings = [...]reset{pull.GoesOn: goesOn, pull.Deleted: resetDeleted, pull.Moved: resetLeader, pull.Rejected: resetUnanswered}
 
 // session is one consumer, from its creation to the first thing that goes wrong with it. Whatever that is, the next session begins
 // behind the cursor, so nothing is lost by ending one.
@@ -36,12 +53,13 @@ type session struct {
 	known    uint64    // up to that one, it was on its way when the leader was last asked about jumps
 	taken    uint64    // the consumer's sequence of the last message
 	heard    time.Time // when there was last any sign of the consumer
-	pull     pull
+	pull     *pull.Puller
 }
 
 // serve runs one session, and says why it ended.
 func (f *Feed) serve(ctx context.Context, nc *nats.Conn, number uint64) reset {
 	s := &session{nc: nc, number: number}
+	f.countOver = false
 	if why := f.begin(ctx, s); why != goesOn {
 		f.leave(ctx, s)
 		return why
@@ -69,7 +87,11 @@ func (f *Feed) begin(ctx context.Context, s *session) reset {
 	}
 	f.aim(ctx, s, info.LastSeq)
 	f.verified = time.Now()
+	before := f.print
 	f.print = printOf(info)
+	if before.last != 0 && f.load == nil && f.table == nil && f.keys == nil && f.vanished(info, before) {
+		return f.recheck(info.NumSubjects) // nothing else is left to compare with
+	}
 	return goesOn
 }
 
@@ -97,9 +119,10 @@ func (f *Feed) subscribe(ctx context.Context, s *session, info jsapi.Info) error
 	if err != nil {
 		return fmt.Errorf("create consumer: %w", err)
 	}
-	s.pull = newPull(f.cfg, s.consumer, inbox, made.Config)
+	s.pull = pull.New(pull.Config{Subject: f.cfg.API.Subject("CONSUMER.MSG.NEXT", f.cfg.Stream, s.consumer), Reply: inbox, Batch: pullBatch,
+		Bytes: pullBytes, Expires: pullExpires, Heartbeat: f.cfg.Heartbeat, Ahead: true}, made.Config)
 	s.heard = time.Now()
-	return s.pull.fill(s.nc)
+	return s.pull.Fill(s.nc)
 }
 
 func (f *Feed) consumerConfig(name string, info jsapi.Info) jetstream.ConsumerConfig {
@@ -110,7 +133,7 @@ func (f *Feed) consumerConfig(name string, info jsapi.Info) jetstream.ConsumerCo
 	}
 	filters := f.server
 	if f.load != nil {
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverLastPerSubjectPolicy, 0
+		c.DeliverPolicy, c.OptStartSeq, c.HeadersOnly = jetstream.DeliverLastPerSubjectPolicy, 0, f.load.keys != nil
 		if filters == nil {
 			filters = everything // this policy needs one
 		}
@@ -127,6 +150,10 @@ func (f *Feed) consumerConfig(name string, info jsapi.Info) jetstream.ConsumerCo
 // answer it ends by itself.
 func (f *Feed) leave(ctx context.Context, s *session) {
 	f.load = nil
+	f.mu.Lock()
+	f.loads, f.keysHeld = 0, f.keys.size()
+	f.account()
+	f.mu.Unlock()
 	if s.sub != nil {
 		_ = s.sub.Unsubscribe() // it fails when the connection is closed, and then there is none
 	}
@@ -168,7 +195,7 @@ func (f *Feed) pause(ctx context.Context, why reset, lasted time.Duration) {
 		case <-timer.C:
 			return
 		case <-f.wake:
-			return // another connection: the reason to wait is perhaps gone
+			return // another connection, or somebody who waits: the reason to pause is perhaps gone
 		}
 	}
 }

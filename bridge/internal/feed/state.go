@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -47,8 +48,11 @@ type State struct {
 	Cursor  uint64 // every match up to here has been taken
 	Floor   uint64 // every match in (Floor, Cursor] is in the tail
 	Doubt   uint64 // of a table: who is at a position up to here may have values that were removed without a message
+	Doubts  uint64 // how often that was found
+	Holes   uint64 // how many followers have been told of, silent ones apart
 	First   uint64 // of the stream, when its leader was last asked
 	Last    uint64
+	Average uint64 // bytes of a message then
 	Err     string // what last went wrong; "" = nothing since
 }
 
@@ -56,7 +60,11 @@ type State struct {
 type status struct {
 	State
 	caughtUp bool
+	looked   time.Time // when it was last found that the stream does not exist
 }
+
+// lookAgain is how old the answer may be that a stream does not exist. Whoever has just made it must not be sent away.
+const lookAgain = 100 * time.Millisecond
 
 // State is what it is now.
 func (f *Feed) State() State {
@@ -72,17 +80,21 @@ func (f *Feed) State() State {
 func (f *Feed) ready() bool { return f.caughtUp && f.Missing == nil && !f.ended }
 
 // Wait returns nil when the feed is ready, an error that wraps flow.ErrMissing when the stream is known to be missing,
-// flow.ErrClosed after Run, or the error of ctx.
+// flow.ErrClosed after Run, or the error of ctx. A stream that did not exist a moment ago is looked for once more.
 func (f *Feed) Wait(ctx context.Context) error {
+	began := time.Now()
 	for {
 		f.mu.Lock()
 		ready, missing, ended, changed := f.ready(), f.Missing, f.ended, f.changed
+		stale := errors.Is(missing, jsapi.ErrNoStream) && f.nc != nil && f.looked.Before(began.Add(-lookAgain))
 		f.mu.Unlock()
 		switch {
 		case ended:
 			return flow.ErrClosed
 		case ready:
 			return nil
+		case stale:
+			f.ring()
 		case missing != nil:
 			return f.missingError(missing)
 		}

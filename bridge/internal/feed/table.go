@@ -2,9 +2,9 @@ package feed
 
 import (
 	"slices"
+	"time"
 
 	"headgate/bridge/internal/encode"
-	"headgate/bridge/internal/jsapi"
 	"headgate/internal/gap"
 	"headgate/internal/subject"
 )
@@ -50,8 +50,11 @@ func (t *table) put(it *encode.Item, gone bool) {
 // load is a table on its way.
 type load struct {
 	table table
+	keys  *keys          // not nil: only these are wanted
 	at    uint64         // the last message taken
+	heard time.Time      // when that was
 	fresh []*encode.Item // those behind the cursor
+	chase
 }
 
 func (f *Feed) isGone(it *encode.Item) bool { return f.cfg.Gone != nil && f.cfg.Gone(it.Header) }
@@ -60,39 +63,74 @@ func (f *Feed) isGone(it *encode.Item) bool { return f.cfg.Gone != nil && f.cfg.
 func (f *Feed) keep(it *encode.Item) (evicted int) {
 	if f.table != nil {
 		f.table.put(it, f.isGone(it))
-		if f.table.bytes > f.share.Load() {
+		if !f.fits(f.table.bytes) {
 			f.dropTable()
+			if f.keys == nil {
+				f.tooManyKeys()
+			}
+		}
+	} else if f.keys != nil {
+		f.keys.take(it.Subject, f.isGone(it))
+		if !f.fits(f.keys.size()) {
+			f.tooManyKeys()
 		}
 	}
-	return f.tail.add(it, f.table.size())
+	f.keysHeld = f.keys.size()
+	f.tail.add(it)
+	return f.room()
 }
 
-// dropTable needs mu.
+// fits says whether a table, or keys, of so many bytes may be kept.
+func (f *Feed) fits(bytes int64) bool { return f.cfg.Budget.tablesFit(f, bytes) }
+
+// dropTable goes on with the keys alone. It needs mu.
 func (f *Feed) dropTable() {
-	f.table, f.listed, f.reload, f.tooLarge = nil, listed{}, false, true
+	f.keys = f.keysOf(f.table)
+	f.table, f.reload, f.tooLarge = nil, false, true
+	f.list(listed{})
 	f.log.Warn("the bucket's values do not fit into memory: each new client's state is read from NATS; raise JETSTREAM_TAIL_BYTES",
-		"share", f.share.Load())
+		"limit", f.cfg.Budget.limit)
 }
 
 // loading takes one message of a consumer that begins with the last message of every subject. They come in order, but until the last
 // of them the table is what the stream never was.
 func (f *Feed) loading(it *encode.Item) reset {
 	l := f.load
-	l.at = it.Seq
+	l.jumped = l.jumped || it.Seq > l.at+1
+	l.at, l.heard = it.Seq, time.Now()
+	if l.keys != nil {
+		return f.counting(it.Subject, f.isGone(it))
+	}
 	if f.relays(it.Subject) {
+		if f.table != nil {
+			if old, _ := f.table.rows.Get(it.Subject); old.it != nil && old.seq == it.Seq {
+				it = old.it // while both are there, it is kept once
+			}
+		}
 		l.table.put(it, f.isGone(it))
 		if it.Seq > f.Cursor {
 			l.fresh = append(l.fresh, it)
 		}
 	}
-	if l.table.bytes > f.share.Load() {
+	if !f.fits(l.table.bytes) {
 		f.mu.Lock()
 		f.dropTable()
 		f.mu.Unlock()
+		f.recount = true
 		return resetTable // and go on without one
 	}
+	f.taking(l.table.bytes)
 	f.arrive()
 	return goesOn
+}
+
+// taking tells the budget how much of a load has been taken.
+func (f *Feed) taking(bytes int64) {
+	f.mu.Lock()
+	f.loads = bytes
+	f.account()
+	f.mu.Unlock()
+	f.cfg.Budget.shrink()
 }
 
 // loaded replaces the table by the one that was loaded, and tells what that means: a hole when it was owed, or when a value differs
@@ -115,10 +153,13 @@ func (f *Feed) loaded(position uint64) {
 			f.tail.clear(position) // messages that were replaced meanwhile are not in it
 		}
 		if hole != nil || f.table == nil {
-			f.Doubt = position // nobody knows what those had who were here before
+			f.Cursor = position
+			f.doubt() // nobody knows what those had who were here before
 		}
 		f.table, f.Cursor, f.caughtUp = &l.table, position, true
-		f.tail.room(f.table.size())
+		f.keys, f.recount = nil, false
+		f.loads, f.keysHeld = 0, 0
+		f.account()
 		if hole == nil {
 			for _, it := range l.fresh {
 				list = append(list, pushed{it, slices.Clone(f.followers(it.Subject))})
@@ -140,18 +181,23 @@ func (f *Feed) loaded(position uint64) {
 	f.progress.raise(position)
 }
 
+// lostBy says whether a subject has a value here that a later table knows nothing of.
+func (t *table) lostBy(later *table) (lost bool) {
+	t.rows.Match(">", func(literal string, old row) bool {
+		_, ok := later.rows.Get(literal)
+		lost = !ok && old.it != nil
+		return !lost
+	})
+	return lost
+}
+
 // differs compares the table that was loaded with the one we had: there is a hole when a value went, or another one came, without a
 // message behind the cursor that says so.
 func (f *Feed) differs(l *load) *Hole {
 	if f.table == nil {
 		return nil
 	}
-	same := true
-	f.table.rows.Match(">", func(literal string, old row) bool {
-		_, ok := l.table.rows.Get(literal)
-		same = ok || old.it == nil
-		return same
-	})
+	same := !f.table.lostBy(&l.table)
 	if same {
 		l.table.rows.Match(">", func(literal string, now row) bool {
 			old, _ := f.table.rows.Get(literal)
@@ -163,53 +209,4 @@ func (f *Feed) differs(l *load) *Hole {
 		return nil
 	}
 	return &Hole{Reason: gap.Reset}
-}
-
-// vanished says whether subjects, or messages, were removed from a stream that we have read to its end.
-func (f *Feed) vanished(info jsapi.Info, before fingerprint) bool {
-	if f.table == nil || f.filters != nil || info.LastSeq != f.Cursor {
-		return false
-	}
-	now := printOf(info)
-	return info.NumSubjects != uint64(f.table.rows.Len()) || before.last == now.last && before != now
-}
-
-// Table is the last message of every matching subject that has a value, in the order of their sequences, as it was when everything up
-// to at had been taken. The list is shared. ok is false while there is no table: not wanted, not loaded, or too large for Share.
-func (f *Feed) Table(filters []string) (items []*encode.Item, at uint64, inc *Incarnation, ok bool) {
-	f.mu.Lock()
-	if f.table == nil || !f.caughtUp || f.ended {
-		f.mu.Unlock()
-		return nil, 0, nil, false
-	}
-	if l := f.listed; l.table == f.table && l.at == f.Cursor && slices.Equal(l.filters, filters) {
-		f.mu.Unlock()
-		return l.items, l.at, l.inc, true
-	}
-	of := f.table
-	for i, p := range filters {
-		f.table.rows.Match(p, func(literal string, r row) bool {
-			twice := slices.ContainsFunc(filters[:i], func(before string) bool { return subject.Match(before, literal) })
-			if r.it != nil && !twice {
-				items = append(items, r.it)
-			}
-			return true
-		})
-	}
-	at, inc = f.Cursor, f.Inc
-	f.mu.Unlock()
-	slices.SortFunc(items, bySeq)
-	f.mu.Lock()
-	f.listed = listed{of, slices.Clone(filters), at, inc, items}
-	f.mu.Unlock()
-	return items, at, inc, true
-}
-
-// listed is what Table answered last: those who come at the same time share it. It is only read.
-type listed struct {
-	table   *table
-	filters []string
-	at      uint64
-	inc     *Incarnation
-	items   []*encode.Item
 }

@@ -58,15 +58,16 @@ func (r *running) rows(filters ...string) string {
 	if filters == nil {
 		filters = everything
 	}
-	items, at, _, ok := r.Table(filters)
-	if !ok {
+	t, err := r.Table(filters)
+	if err != nil {
 		return "no table"
 	}
+	defer t.Use.End()
 	var list []string
-	for _, it := range items {
+	for _, it := range t.Items {
 		list = append(list, fmt.Sprintf("%d %s", it.Seq, strings.TrimPrefix(it.Subject, "$KV.B.")))
 	}
-	return fmt.Sprintf("%s at %d", strings.Join(list, ", "), at)
+	return fmt.Sprintf("%s at %d", strings.Join(list, ", "), t.At)
 }
 
 func (r *running) waitRows(want string) {
@@ -186,7 +187,7 @@ func TestTable_TooLargeIsLeftOut(t *testing.T) {
 		w.set(kv, fmt.Sprint(i))
 	}
 	cfg := bucketFeed()
-	cfg.Share = 10_000
+	cfg.Budget = NewBudget(10_000)
 	f := w.run(cfg).ready()
 	if got := f.rows(); got != "no table" {
 		t.Fatal(got)
@@ -198,7 +199,7 @@ func TestTable_TooLargeIsLeftOut(t *testing.T) {
 		t.Errorf("warned %d times", n)
 	}
 
-	cfg.Share = 40_000 // it fits at first
+	cfg.Budget = NewBudget(64_000) // it fits at first
 	g := w.run(cfg).ready()
 	if g.rows() == "no table" {
 		t.Fatal("no table")

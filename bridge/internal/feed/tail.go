@@ -29,7 +29,6 @@ type trail struct {
 
 // tail is the last messages of a stream, in order. It is guarded by the mu of its Feed.
 type tail struct {
-	share int64  // bytes
 	floor uint64 // sequence: every match behind it is here
 
 	ring     []entry // a power of two long; place & (len-1) is the index
@@ -54,8 +53,8 @@ func cost(it *encode.Item) int64 {
 	return n
 }
 
-// add appends a message, and throws the oldest away until the tail is within its share again, less what is taken elsewhere.
-func (t *tail) add(it *encode.Item, taken int64) (evicted int) {
+// add appends a message.
+func (t *tail) add(it *encode.Item) {
 	if t.len() == len(t.ring) {
 		t.grow()
 	}
@@ -75,7 +74,6 @@ func (t *tail) add(it *encode.Item, taken int64) (evicted int) {
 	*t.at(t.next) = e
 	t.next++
 	t.bytes += cost(it)
-	return t.room(taken)
 }
 
 func (t *tail) evict() {
@@ -103,7 +101,7 @@ func (t *tail) raise(seq uint64) {
 
 // clear empties the tail: it begins behind seq.
 func (t *tail) clear(seq uint64) {
-	*t = tail{share: t.share, floor: seq}
+	*t = tail{floor: seq}
 }
 
 func (t *tail) grow() {
@@ -118,13 +116,4 @@ func (t *tail) grow() {
 func (t *tail) behind(seq uint64) uint64 {
 	n := sort.Search(t.len(), func(i int) bool { return t.at(t.head+uint64(i)).it.Seq > seq })
 	return t.head + uint64(n)
-}
-
-// room throws the oldest away until the tail is within its share, less what is taken elsewhere.
-func (t *tail) room(taken int64) (evicted int) {
-	for t.bytes+taken > t.share && t.head < t.next {
-		t.evict()
-		evicted++
-	}
-	return evicted
 }

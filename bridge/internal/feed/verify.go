@@ -106,7 +106,15 @@ func (f *Feed) arrive() {
 		return
 	}
 	f.target = target{}
-	if f.load != nil {
+	switch {
+	case f.load == nil:
+	case f.unsure():
+		f.load.wanted = true
+		return
+	case f.load.keys != nil:
+		f.counted()
+		return
+	default:
 		f.loaded(max(t.last, at))
 		return
 	}
@@ -147,9 +155,8 @@ func (f *Feed) verify(ctx context.Context, s *session) reset {
 	}
 	before := f.print
 	f.print = printOf(info)
-	if f.load == nil && f.vanished(info, before) {
-		f.reload = true
-		return resetTable
+	if f.load == nil && !f.countOver && f.vanished(info, before) {
+		return f.recheck(info.NumSubjects)
 	}
 	return goesOn
 }

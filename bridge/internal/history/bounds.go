@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,8 +39,8 @@ func (c *Coordinator) walk(ctx context.Context, nc *nats.Conn, t target, visit f
 	return nil
 }
 
-// backward visits the messages of (t.from, t.to] in pieces, the youngest first; each piece is in order.
-func (c *Coordinator) backward(ctx context.Context, nc *nats.Conn, t target, visit func([]*encode.Item) (more bool)) error {
+// backward visits what is of interest about the messages of (t.from, t.to] in pieces, the youngest first; each piece is in order.
+func backward[T any](ctx context.Context, c *Coordinator, nc *nats.Conn, t target, of func(*encode.Item) T, visit func([]T) (more bool)) error {
 	i, err := c.bounds(ctx, nc, &t)
 	if err != nil {
 		return err
@@ -48,9 +49,11 @@ func (c *Coordinator) backward(ctx context.Context, nc *nats.Conn, t target, vis
 	for length := uint64(firstPiece); t.to > low; {
 		piece := t
 		piece.from = max(low, t.to-min(t.to, length))
-		var items []*encode.Item
+		var items []T
 		err := c.walk(ctx, nc, piece, func(part []*encode.Item) bool {
-			items = append(items, part...)
+			for _, it := range part {
+				items = append(items, of(it))
+			}
 			return true
 		})
 		if err != nil {
@@ -97,7 +100,8 @@ func (c *Coordinator) lastUpTo(ctx context.Context, nc *nats.Conn, t target) (fo
 	} else if one.seq <= t.to {
 		t.to = one.seq // behind it there is nothing
 	}
-	err = c.backward(ctx, nc, t, func(items []*encode.Item) bool {
+	itself := func(it *encode.Item) *encode.Item { return it }
+	err = backward(ctx, c, nc, t, itself, func(items []*encode.Item) bool {
 		if len(items) > 0 {
 			found = items[len(items)-1:]
 		}
@@ -106,24 +110,50 @@ func (c *Coordinator) lastUpTo(ctx context.Context, nc *nats.Conn, t target) (fo
 	return found, err
 }
 
-// Newest finds the newest n matches of a range: (from, r.To] holds at most n, and begins as early as it can, at r.From at the
-// earliest. missed says that more than n match in (r.From, r.To].
-func (c *Coordinator) Newest(r Request, n int, done func(from uint64, missed bool, err error)) {
-	n = max(n, 0)
-	key := fmt.Sprintf("newest %d %d %s", n, r.From, r.key())
+// Most bounds what a client is given at once.
+type Most struct {
+	Events int   // 0 = any number
+	Bytes  int64 // of their payloads, and Each for every one of them; 0 = any number. The last one is within it whatever its size
+	Each   int64
+}
+
+// Newest counts messages from the youngest on.
+type Newest struct {
+	Most
+	n    int
+	size int64
+}
+
+// Take says whether one more message, which is older than those before, is within the bounds.
+func (n *Newest) Take(payload int) bool {
+	n.n++
+	n.size += int64(payload) + n.Each
+	return !(n.Events > 0 && n.n > n.Events || n.Bytes > 0 && n.n > 1 && n.size > n.Bytes)
+}
+
+// Newest finds the newest matches of a range that are within bounds: those in (from, r.To]. It begins as early as it can, at r.From at the
+// earliest. missed says that there are more in (r.From, r.To].
+func (c *Coordinator) Newest(r Request, most Most, done func(from uint64, missed bool, err error)) {
+	key := fmt.Sprintf("newest %v %d %s", most, r.From, r.key())
 	c.m.reads.Inc()
+	type mark struct {
+		seq     uint64
+		payload int
+	}
 	c.operate(r, key, func(s *session) Answer {
 		t := target{stream: r.Stream, created: r.Created, direct: r.Direct, filters: r.Filters, from: r.From, to: r.To}
-		count, from := 0, r.From
+		n, from := Newest{Most: most}, r.From
 		if r.From >= r.To {
 			return Answer{Upto: from}
 		}
-		err := c.backward(s.ctx, s.nc, t, func(items []*encode.Item) bool {
-			if count+len(items) > n {
-				from = items[len(items)-1-(n-count)].Seq
-				return false
+		of := func(it *encode.Item) mark { return mark{it.Seq, len(it.Data)} }
+		err := backward(s.ctx, c, s.nc, t, of, func(marks []mark) bool {
+			for _, m := range slices.Backward(marks) {
+				if !n.Take(m.payload) {
+					from = m.seq
+					return false
+				}
 			}
-			count += len(items)
 			return true
 		})
 		return Answer{Upto: from, Err: err}

@@ -1,15 +1,11 @@
 package history
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,6 +13,7 @@ import (
 
 	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/jsapi"
+	"headgate/bridge/internal/pull"
 	"headgate/internal/subject"
 )
 
@@ -61,12 +58,11 @@ type scan struct {
 	filters []string // nil: everything
 	from    uint64   // behind this sequence
 	perSubj bool     // begin with the last message of each subject
-	start   time.Time
 }
 
 // consume makes a consumer and visits its messages in order until visit says stop. It returns errNoProgress when for a while nothing
-// came. pending is what the replica that serves the consumer has behind the message.
-func (c *Coordinator) consume(ctx context.Context, nc *nats.Conn, s scan, visit func(it *encode.Item, pending uint64) (more bool)) error {
+// came.
+func (c *Coordinator) consume(ctx context.Context, nc *nats.Conn, s scan, visit func(it *encode.Item) (more bool)) error {
 	c.m.scans.Inc()
 	cfg := jetstream.ConsumerConfig{
 		Name: c.prefix + "-" + rand.Text(), AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
@@ -85,23 +81,25 @@ func (c *Coordinator) consume(ctx context.Context, nc *nats.Conn, s scan, visit 
 	}
 	inbox := c.inbox[:len(c.inbox)-1] + "-" + rand.Text()
 	ch := make(chan *nats.Msg, pullMessages+64)
-	sub, err := nc.ChanSubscribe(inbox+".*", ch)
+	sub, err := nc.ChanSubscribe(inbox, ch)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // it fails when the connection is gone, and the subscription with it
 	making, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	if _, err = c.api.CreateConsumer(making, nc, s.stream, cfg); tooLong(err) {
+	made, err := c.api.CreateConsumer(making, nc, s.stream, cfg)
+	if tooLong(err) {
 		cfg.InactiveThreshold = 0 // the stream's limit
-		_, err = c.api.CreateConsumer(making, nc, s.stream, cfg)
+		made, err = c.api.CreateConsumer(making, nc, s.stream, cfg)
 	}
 	if err != nil {
 		return err
 	}
 	defer c.deleteConsumer(nc, s.stream, cfg.Name)
-	p := &puller{nc: nc, ch: ch, inbox: inbox, subject: c.api.Subject("CONSUMER.MSG.NEXT", s.stream, cfg.Name)}
-	return p.run(ctx, visit)
+	p := pull.New(pull.Config{Subject: c.api.Subject("CONSUMER.MSG.NEXT", s.stream, cfg.Name), Reply: inbox, Batch: pullMessages,
+		Bytes: max(pullBytes, int(nc.MaxPayload())+64<<10), Expires: answerWait}, made.Config)
+	return c.take(ctx, nc, p, ch, visit)
 }
 
 // tooLong says whether a consumer was refused since the stream does not let consumers be idle for so long.
@@ -123,121 +121,44 @@ func (c *Coordinator) deleteConsumer(nc *nats.Conn, stream, name string) {
 	}
 }
 
-// puller asks for messages, one request at a time, and takes them.
-type puller struct {
-	nc      *nats.Conn
-	ch      chan *nats.Msg
-	inbox   string // of the subscription; each request has its own below it
-	subject string
-	asked   int    // requests
-	reply   string // of the present one
-	seq     uint64 // of the consumer: each message has the next one
-}
-
-func (p *puller) run(ctx context.Context, visit func(*encode.Item, uint64) bool) error {
+// take visits what a consumer gives.
+func (c *Coordinator) take(ctx context.Context, nc *nats.Conn, p *pull.Puller, ch chan *nats.Msg, visit func(*encode.Item) bool) error {
 	timer := time.NewTimer(idleWait)
 	defer timer.Stop()
+	seq := uint64(0) // of the consumer: each message has the next one
 	for {
-		if err := p.ask(); err != nil {
+		if err := p.Fill(nc); err != nil {
 			return err
 		}
-		for left := pullMessages; left > 0; {
-			timer.Reset(idleWait)
-			var m *nats.Msg
-			select {
-			case m = <-p.ch:
-			case <-timer.C:
-				return errNoProgress
-			case <-ctx.Done():
-				return context.Cause(ctx)
+		var m *nats.Msg
+		select {
+		case m = <-ch:
+		case <-timer.C:
+			return errNoProgress
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		at, ok := pull.PlaceOf(m.Reply)
+		if !ok {
+			if p.Status(m) != pull.GoesOn {
+				return fmt.Errorf("%w: the scan's consumer: %s %s", ErrAway, m.Header.Get(hdrStatus), m.Header.Get("Description"))
 			}
-			if m.Reply == "" {
-				if m.Subject != p.reply {
-					continue // that an earlier one is over
-				}
-				if err := ended(m); err != nil {
-					return err
-				}
-				break // this request is over: ask again
-			}
-			it, place, err := consumed(m)
-			if err != nil {
-				return err
-			}
-			if p.seq++; place.consumer != p.seq {
-				return errLost
-			}
-			left--
-			if !visit(it, place.pending) {
-				return nil
-			}
+			continue
+		}
+		if seq++; at.Consumer != seq {
+			return errLost
+		}
+		p.Took()
+		timer.Reset(idleWait)
+		it := &encode.Item{Seq: at.Stream}
+		it.Message = encode.Message{Subject: m.Subject, Data: m.Data, At: at.At}
+		if len(m.Header) > 0 {
+			it.Header = m.Header
+		}
+		if !visit(it) {
+			return nil
 		}
 	}
-}
-
-func (p *puller) ask() error {
-	body, err := json.Marshal(map[string]any{"batch": pullMessages, "max_bytes": max(pullBytes, p.nc.MaxPayload()+64<<10),
-		"expires": answerWait})
-	if err != nil {
-		return err
-	}
-	p.asked++
-	p.reply = p.inbox + "." + strconv.Itoa(p.asked)
-	return p.nc.PublishRequest(p.subject, p.reply, body)
-}
-
-// ended says how a pull request ended; nil where one is to ask again.
-func ended(m *nats.Msg) error {
-	status, text := m.Header.Get(hdrStatus), m.Header.Get("Description")
-	switch {
-	case status == "409" && (strings.HasPrefix(text, "Message Size Exceeds MaxBytes") || text == "Batch Completed"), status == "408":
-		return nil
-	case status == "404":
-		return errNoProgress
-	}
-	return fmt.Errorf("%w: the scan's consumer: %s %s", ErrAway, status, text)
-}
-
-// place is where a message is, by its reply subject (ADR-15).
-type place struct {
-	stream, consumer, pending uint64
-	at                        int64
-}
-
-// consumed makes the item of a message from a consumer.
-func consumed(m *nats.Msg) (*encode.Item, place, error) {
-	p, ok := parsePlace(m.Reply)
-	if !ok {
-		return nil, p, fmt.Errorf("no reply subject of a consumer: %q", m.Reply)
-	}
-	it := &encode.Item{Seq: p.stream}
-	it.Message = encode.Message{Subject: m.Subject, Data: m.Data, At: p.at}
-	if len(m.Header) > 0 {
-		it.Header = m.Header
-	}
-	return it, p, nil
-}
-
-// parsePlace reads $JS.ACK.<stream>.<consumer>.<n>.<seq>.<seq>.<time>.<pending>; newer servers have domain and account before the
-// stream, and perhaps a token behind.
-func parsePlace(reply string) (p place, ok bool) {
-	t := strings.Split(reply, ".")
-	switch {
-	case len(t) < 9 || t[0] != "$JS" || t[1] != "ACK":
-		return p, false
-	case len(t) == 9:
-		t = t[4:]
-	case len(t) >= 11:
-		t = t[6:]
-	default:
-		return p, false
-	}
-	var errs [4]error
-	p.stream, errs[0] = strconv.ParseUint(t[1], 10, 64)
-	p.consumer, errs[1] = strconv.ParseUint(t[2], 10, 64)
-	p.at, errs[2] = strconv.ParseInt(t[3], 10, 64)
-	p.pending, errs[3] = strconv.ParseUint(t[4], 10, 64)
-	return p, cmp.Or(errs[:]...) == nil
 }
 
 // gone says whether an error of a scan is only that it got no further.

@@ -26,6 +26,7 @@ var (
 	ErrAway     = errors.New("NATS is away, or does not answer in time")
 	ErrBusy     = errors.New("too many reads are waiting")
 	ErrTooLarge = errors.New("too much for one answer")
+	ErrCrowded  = errors.New("no room for the answer at present")
 	ErrRewound  = errors.New("the stream ends before the range that was asked for")
 )
 
@@ -224,7 +225,7 @@ func (c *Coordinator) keep(ctx context.Context) {
 // away turns what ended a request to NATS into what its caller is told.
 func away(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrReset), errors.Is(err, ErrRewound), errors.Is(err, ErrTooLarge),
+	case err == nil, errors.Is(err, ErrReset), errors.Is(err, ErrRewound), errors.Is(err, ErrTooLarge), errors.Is(err, ErrCrowded),
 		errors.Is(err, jsapi.ErrNoStream), errors.Is(err, ErrAway):
 		return err
 	}

@@ -19,6 +19,7 @@ const (
 	mostBytes     = 64 << 20 // of one LastPerSubject
 	multiSubjects = 512      // asked for at once; the server refuses more than 1024
 	multiBytes    = 8 << 20  // asked for at once
+	growBytes     = 64 << 10 // more room is asked for at once
 )
 
 // errMany says that a multi_last has more than one answer can bring.
@@ -34,7 +35,7 @@ func (c *Coordinator) LastPerSubject(r Request, done func(Answer)) {
 	c.m.reads.Inc()
 	c.operate(r, "last-per-subject "+key, func(s *session) Answer {
 		t := target{stream: r.Stream, created: r.Created, direct: r.Direct, filters: r.Filters, to: r.To}
-		l := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, last: map[string]*encode.Item{}}
+		l := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, grow: r.Grow, last: map[string]*encode.Item{}}
 		return l.read()
 	}, done)
 }
@@ -47,6 +48,9 @@ type lastReader struct {
 	t    *target
 	last map[string]*encode.Item // by subject
 	size int64
+	data int64                  // the payloads in it: frames have them once more
+	grow func(bytes int64) bool // of the request
+	room int64                  // what it has given
 }
 
 func (l *lastReader) read() Answer {
@@ -80,12 +84,27 @@ func (l *lastReader) put(it *encode.Item) error {
 			return nil
 		}
 		l.size -= size(old)
+		l.data -= int64(len(old.Data))
 	}
 	l.last[it.Subject] = it
+	l.data += int64(len(it.Data))
 	if l.size += size(it); l.size > mostBytes || len(l.last) > mostSubjects {
 		return ErrTooLarge
 	}
+	if more := l.size + l.data - l.room; l.grow != nil && more > 0 {
+		more = max(more, min(l.room, growBytes))
+		if !l.grow(more) {
+			return ErrCrowded
+		}
+		l.room += more
+	}
 	return nil
+}
+
+// reset forgets what was read. The room stays.
+func (l *lastReader) reset() {
+	clear(l.last)
+	l.size, l.data = 0, 0
 }
 
 // direct asks with multi_last: at once, and where the subjects are too many, group by group.
@@ -95,8 +114,7 @@ func (l *lastReader) direct() error {
 	case err == nil:
 		return l.earlier(beyond)
 	case errors.Is(err, errMany), errors.Is(err, errLags), errors.Is(err, errNoDirect):
-		clear(l.last)
-		l.size = 0
+		l.reset()
 		return l.listed(l.groups)
 	}
 	return err
@@ -209,7 +227,7 @@ func (l *lastReader) consumer([]string) error {
 		s.filters = nil
 	}
 	var failed error
-	err = l.c.consume(l.ctx, l.nc, s, func(it *encode.Item, _ uint64) bool {
+	err = l.c.consume(l.ctx, l.nc, s, func(it *encode.Item) bool {
 		if it.Seq <= l.t.to && l.t.wants(it.Subject) {
 			failed = l.put(it)
 		}
@@ -219,8 +237,7 @@ func (l *lastReader) consumer([]string) error {
 		return cmp.Or(failed, err)
 	}
 	if err != nil { // the replica lags: what it gave may not be the last
-		clear(l.last)
-		l.size = 0
+		l.reset()
 	}
 	return nil
 }

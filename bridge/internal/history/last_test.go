@@ -42,7 +42,7 @@ func TestLastNewestAndSeqBefore_EqualTheStream(t *testing.T) {
 				req.To = end
 			}
 			ref := want(content, req.Filters, 0, req.To)
-			from, most := r.Uint64N(req.To+1), r.IntN(200)
+			from, most := r.Uint64N(req.To+1), Most{Events: r.IntN(200), Bytes: int64(r.IntN(2) * r.IntN(4000)), Each: int64(r.IntN(50))}
 			at := time.Unix(0, content[r.IntN(len(content))].At+int64(r.IntN(3)-1))
 			wg.Go(func() {
 				a := w.ask(func(done func(Answer)) { w.c.LastPerSubject(req, done) })
@@ -57,19 +57,24 @@ func TestLastNewestAndSeqBefore_EqualTheStream(t *testing.T) {
 				newest.From = from
 				in := want(content, req.Filters, from, req.To)
 				wantFrom := from
-				if len(in) > most {
-					wantFrom = in[len(in)-1-most].Seq
+				size := int64(0)
+				for i := len(in) - 1; i >= 0 && wantFrom == from; i-- {
+					size += int64(len(in[i].Data)) + most.Each
+					n := len(in) - i
+					if most.Events > 0 && n > most.Events || most.Bytes > 0 && size > most.Bytes && n > 1 {
+						wantFrom = in[i].Seq
+					}
 				}
 				a = w.ask(func(done func(Answer)) {
 					w.c.Newest(newest, most, func(from uint64, missed bool, err error) {
-						if missed != (len(in) > most) {
-							t.Errorf("Newest %d of %+v: missed %v, %d match", most, newest, missed, len(in))
+						if missed != (wantFrom > newest.From) {
+							t.Errorf("Newest %+v of %+v: missed %v, %d match", most, newest, missed, len(in))
 						}
 						done(Answer{Upto: from, Err: err})
 					})
 				})
 				if a.Err != nil || a.Upto != wantFrom {
-					t.Errorf("Newest %d of %+v: %d, want %d, %v", most, newest, a.Upto, wantFrom, a.Err)
+					t.Errorf("Newest %+v of %+v: %d, want %d, %v", most, newest, a.Upto, wantFrom, a.Err)
 				}
 				a = w.ask(func(done func(Answer)) {
 					w.c.SeqBefore(name, created, at, func(seq uint64, err error) { done(Answer{Upto: seq, Err: err}) })

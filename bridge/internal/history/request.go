@@ -12,13 +12,14 @@ import (
 // Request asks for messages of a stream.
 type Request struct {
 	Stream   string
-	Created  time.Time // the incarnation that the sequences are of; where the stream is another one by now: ErrReset
-	Epoch    uint64    // raised when the stream has gone back: what was read before is not the answer any more
-	Direct   bool      // the stream has allow_direct
-	Filters  []string  // at least one; a message that several match counts once
-	From, To uint64    // what is asked for is in (From, To]
-	MaxBytes int       // about so much in an answer, but at least one message if there is any; 0 = as much as one read gives
-	User     string    // waiting requests are served in turn, user by user
+	Created  time.Time              // the incarnation that the sequences are of; where the stream is another one by now: ErrReset
+	Epoch    uint64                 // raised when the stream has gone back: what was read before is not the answer any more
+	Direct   bool                   // the stream has allow_direct
+	Filters  []string               // at least one; a message that several match counts once
+	From, To uint64                 // what is asked for is in (From, To]
+	Grow     func(bytes int64) bool // LastPerSubject: asked for room before so much more is kept; false ends it with ErrCrowded. nil = always
+	MaxBytes int                    // about so much in an answer, but at least one message if there is any; 0 = as much as one read gives
+	User     string                 // waiting requests are served in turn, user by user
 }
 
 // Answer is what there is. Its items are shared; they are only read.

@@ -75,7 +75,7 @@ func (p *pass) run(ctx context.Context, c *Coordinator, nc *nats.Conn, lasts []l
 		sc.filters = nil
 	}
 	began := time.Now()
-	err := c.consume(ctx, nc, sc, func(it *encode.Item, _ uint64) bool {
+	err := c.consume(ctx, nc, sc, func(it *encode.Item) bool {
 		p.visit(it)
 		return p.seen < end && p.count < chunk && p.size < p.budget && p.open > 0
 	})

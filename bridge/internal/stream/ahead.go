@@ -14,6 +14,18 @@ type ahead struct {
 	from, to uint64
 	items    []*encode.Item
 	first    uint64 // the stream's first sequence when from was read, where that matters
+	use      *feed.Use
+}
+
+// aheadCost is what an item that has been read ahead takes beside its payload and that of its frame.
+const aheadCost = 352
+
+// forget is called when it has been given, or is not what is wanted.
+func (st *State) forget() {
+	if st.ahead != nil {
+		st.ahead.use.End()
+		st.ahead = nil
+	}
 }
 
 // take gives what there is of (from, to], or of that about maxBytes of payload: all of it up to upto. It is not ok where from is not in it.

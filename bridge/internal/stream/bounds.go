@@ -18,12 +18,37 @@ func isReset(err error) bool {
 	return errors.Is(err, history.ErrReset) || errors.Is(err, history.ErrRewound)
 }
 
-// bound applies the bounds of a replay by events and by age to what a client missed: of (from, to] the newest is given, and a gap for
-// the rest. The bound in bytes is applied while it is read.
+// most are the bounds by number and size.
+func (s *Source) most() history.Most {
+	m := history.Most{Events: s.spec.Bounds.MaxEvents, Bytes: s.spec.Bounds.MaxBytes, Each: eventCost}
+	if s.format.Envelope == "headgate" {
+		m.Each += envelopeCost
+	}
+	if s.format.Data == "base64" {
+		m.Bytes -= m.Bytes / 4
+	}
+	return m
+}
+
+// What an event takes beside its payload, about.
+const (
+	eventCost    = 64
+	envelopeCost = 192
+)
+
+// mayExceed says whether (from, to] may hold more than the bounds by number and size allow. There cannot be more messages than
+// sequences; how large they are is a guess, behind which a replay that is too large after all is cut while it is read.
+func (s *Source) mayExceed(now feed.State, from, to uint64) bool {
+	m := s.most()
+	n := to - min(from, to)
+	return m.Events > 0 && n > uint64(m.Events) || m.Bytes > 0 && n*(now.Average+uint64(m.Each)) > uint64(m.Bytes)/4*3
+}
+
+// bound applies the bounds of a replay to what a client missed: of (from, to] the newest is given, and a gap for the rest.
 func (s *Source) bound(st *State, now feed.State, from, to uint64, done func(Batch)) {
-	inc, b := now.Inc, s.spec.Bounds
-	byEvents := b.MaxEvents > 0 && to-from > uint64(b.MaxEvents) // there cannot be more than sequences
-	if s.Bucket() || !byEvents && b.MaxAge <= 0 {
+	inc := now.Inc
+	exceeds := s.mayExceed(now, from, to)
+	if s.Bucket() || !exceeds && s.spec.Bounds.MaxAge <= 0 {
 		st.bounded = true
 		done(Batch{})
 		return
@@ -33,7 +58,7 @@ func (s *Source) bound(st *State, now feed.State, from, to uint64, done func(Bat
 		s.bounded(st, inc, from, start, missed, true, done)
 		return
 	}
-	if !byEvents {
+	if !exceeds {
 		s.boundByAge(st, inc, from, to, done)
 		return
 	}
@@ -73,11 +98,11 @@ func (s *Source) count(st *State, n counting, done func(Batch)) {
 		switch {
 		case n.at >= n.to:
 			start, missed := s.boundInMemory(n.items, n.from)
-			if !n.torn {
-				st.ahead = &ahead{inc: n.inc, from: n.from, to: n.to, items: n.items, first: n.first}
+			if room := s.streams.budget.Room(); !n.torn && room.Fit(int64(2*n.bytes+len(n.items)*aheadCost)) {
+				st.ahead = &ahead{inc: n.inc, from: n.from, to: n.to, items: n.items, first: n.first, use: room.Use()}
 			}
 			s.bounded(st, n.inc, n.from, start, missed, true, done)
-		case len(n.items) > s.spec.Bounds.MaxEvents || n.bytes >= countBytes:
+		case s.spec.Bounds.MaxEvents > 0 && len(n.items) > s.spec.Bounds.MaxEvents || n.bytes >= countBytes:
 			s.boundByBoth(st, n.inc, n.from, n.to, done)
 		default:
 			s.count(st, n, done)
@@ -91,7 +116,7 @@ func (s *Source) boundByAge(st *State, inc *feed.Incarnation, from, to uint64, d
 
 func (s *Source) boundByBoth(st *State, inc *feed.Incarnation, from, to uint64, done func(Batch)) {
 	s.notBefore(inc, from, to, done, func(start uint64) {
-		s.streams.history.Newest(s.request(inc, start, to, 0), s.spec.Bounds.MaxEvents, func(newest uint64, missed bool, err error) {
+		s.streams.history.Newest(s.request(inc, start, to, 0), s.most(), func(newest uint64, missed bool, err error) {
 			if err != nil {
 				s.again(err, done)
 				return
@@ -120,9 +145,9 @@ func (s *Source) notBefore(inc *feed.Incarnation, from, to uint64, done func(Bat
 
 // boundInMemory is where the replay of these messages begins, and whether any of them are left out.
 func (s *Source) boundInMemory(items []*encode.Item, from uint64) (start uint64, missed bool) {
-	n := 0
-	if most := s.spec.Bounds.MaxEvents; most > 0 {
-		n = max(0, len(items)-most)
+	n := len(items)
+	for newest := (history.Newest{Most: s.most()}); n > 0 && newest.Take(len(items[n-1].Data)); {
+		n--
 	}
 	if age := s.spec.Bounds.MaxAge; age > 0 {
 		oldest := time.Now().Add(-age).UnixNano()

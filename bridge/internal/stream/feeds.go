@@ -191,7 +191,6 @@ func (s *Streams) Want(ctx context.Context, wants []Want) (late []string, err er
 func (s *Streams) Keep(ctx context.Context, wants []Want) (all bool, err error) {
 	all = true
 	kept := merged(wants)
-	ended := false
 	for _, r := range s.feeds.list() {
 		i := slices.IndexFunc(kept, func(w Want) bool { return w.Name == r.name })
 		if i >= 0 {
@@ -204,7 +203,6 @@ func (s *Streams) Keep(ctx context.Context, wants []Want) (all bool, err error) 
 			all = false
 			continue
 		}
-		ended = true
 		r.end()
 		select {
 		case <-r.done:
@@ -213,9 +211,6 @@ func (s *Streams) Keep(ctx context.Context, wants []Want) (all bool, err error) 
 		}
 		s.metrics.Forget(r.name)
 		s.cfg.Log.Info("the stream is not read any more: no route has it", "stream", r.name)
-	}
-	if ended {
-		s.share(len(s.feeds.list()))
 	}
 	return all, nil
 }
@@ -263,10 +258,9 @@ func (s *Streams) read(wants []Want, initial bool) (fresh []*reading, err error)
 		return nil, nil
 	}
 	s.dial()
-	share := s.share(len(s.feeds.list()) + len(wants))
 	js := s.cfg.JetStream
 	for _, w := range wants {
-		f := feed.Config{API: s.api, Stream: w.Name, Filters: w.Filters, Share: share, PrefillAge: js.TailAge, LostAfter: js.LostAfter,
+		f := feed.Config{API: s.api, Stream: w.Name, Filters: w.Filters, Budget: s.budget, PrefillAge: js.TailAge, LostAfter: js.LostAfter,
 			Inbox: s.cfg.NATS.InboxPrefix, ConsumerPrefix: s.prefix, Log: s.cfg.Log, Metrics: s.metrics}
 		if w.Bucket {
 			f.Table, f.Gone = true, kv.Gone
@@ -280,13 +274,4 @@ func (s *Streams) read(wants []Want, initial bool) (fresh []*reading, err error)
 		fresh = append(fresh, r)
 	}
 	return fresh, nil
-}
-
-// share divides the memory among so many feeds.
-func (s *Streams) share(feeds int) int64 {
-	each := int64(s.cfg.JetStream.TailBytes) / int64(max(feeds, 1))
-	for _, r := range s.feeds.list() {
-		r.feed.SetShare(each)
-	}
-	return each
 }

@@ -2,13 +2,13 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
 	"headgate/bridge/internal/history"
-	"headgate/bridge/internal/kv"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
@@ -25,6 +25,8 @@ type initial struct {
 	walks bool              // modes all and since: (from, at] is still to be read
 	ended bool              // its last message is one that ends the stream
 	gaps  []gap.Hole        // to be told before the next of them
+	use   *feed.Use         // of the memory of items; nil = they are others' anyway
+	since time.Time         // when there was first no room for it; zero = there was
 }
 
 // firstState is the initial state before anything of it has been read.
@@ -78,6 +80,9 @@ func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 	}
 }
 
+// crowdedWait is how long a client waits for room for its state before its stream ends.
+const crowdedWait = 30 * time.Second
+
 // retry goes on with an initial state after a pause. When the stream has begun again meanwhile, the state of the new one is given, and
 // the client is told to forget what it has of the old one. A state that is too large for anybody to hold ends the stream.
 func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
@@ -89,9 +94,19 @@ func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
 		done(InitialBatch{Err: err})
 		return
 	}
+	if i := st.initial; errors.Is(err, history.ErrCrowded) {
+		if i.since.IsZero() {
+			i.since = time.Now()
+		}
+		if time.Since(i.since) > crowdedWait {
+			done(InitialBatch{Err: err})
+			return
+		}
+	}
 	s.again(err, func(Batch) {
 		b := InitialBatch{}
 		if inc := st.initial.inc; inc != nil && !inc.Same(s.feed.State().Inc) {
+			st.initial.use.End()
 			st.initial = s.freshState()
 			st.initial.gaps = []gap.Hole{{Reason: gap.Reset, Snapshot: true}}
 			b.Anew = true
@@ -108,13 +123,19 @@ func (s *Source) load(i *initial, done func(error)) {
 		return
 	}
 	if s.Bucket() {
-		if items, at, inc, ok := s.feed.Table(s.filters); ok {
-			i.items, i.at, i.inc = items, at, inc
+		rows, err := s.feed.Table(s.filters)
+		if errors.Is(err, feed.ErrCrowded) {
+			s.streams.states.reclaim()
+			done(fmt.Errorf("%w: %w", history.ErrCrowded, err))
+			return
+		}
+		if err == nil {
+			i.items, i.at, i.inc, i.use = rows.Items, rows.At, rows.Inc, rows.Use
 			done(nil)
 			return
 		}
 	}
-	keep := func(a historyAnswer) {
+	keep := func(a historyAnswer, use *feed.Use) {
 		if a.Err == nil && !now.Inc.Same(s.feed.State().Inc) {
 			a.Err = errAgain // the stream has begun again meanwhile
 		}
@@ -122,19 +143,17 @@ func (s *Source) load(i *initial, done func(error)) {
 			now.Cursor = a.Upto // that of the state, which others may have asked for
 		}
 		if a.Err != nil {
+			use.End()
 			done(a.Err)
 			return
 		}
-		i.inc, i.at, i.items = now.Inc, now.Cursor, a.Items
-		if s.Bucket() {
-			i.items = slices.DeleteFunc(slices.Clone(i.items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
-		}
+		i.inc, i.at, i.items, i.use = now.Inc, now.Cursor, a.Items, use
 		done(nil)
 	}
 	r := s.request(now.Inc, 0, now.Cursor, 0)
 	switch i.mode {
 	case flow.LastMessage:
-		s.streams.history.Last(r, keep)
+		s.streams.history.Last(r, func(a historyAnswer) { keep(a, nil) })
 	case flow.AllMessages:
 		s.loadWalk(i, now, 0, done)
 	case flow.SnapshotSince:
@@ -150,19 +169,18 @@ func (s *Source) load(i *initial, done func(error)) {
 	}
 }
 
-// loadWalk prepares a state that is all messages behind from, within the bound of a replay in events.
+// loadWalk prepares a state that is all messages behind from, within the bounds of a replay by number and size.
 func (s *Source) loadWalk(i *initial, now feed.State, from uint64, done func(error)) {
 	begin := func(from uint64) {
 		i.inc, i.at, i.from, i.walks = now.Inc, now.Cursor, from, true
 		done(nil)
 	}
 	from = max(from, max(now.First, 1)-1) // what retention took before is no part of the state
-	most := s.spec.Bounds.MaxEvents
-	if most <= 0 || now.Cursor <= from || now.Cursor-from <= uint64(most) {
+	if now.Cursor <= from || !s.mayExceed(now, from, now.Cursor) {
 		begin(min(from, now.Cursor))
 		return
 	}
-	s.streams.history.Newest(s.request(now.Inc, from, now.Cursor, 0), most, func(newest uint64, missed bool, err error) {
+	s.streams.history.Newest(s.request(now.Inc, from, now.Cursor, 0), s.most(), func(newest uint64, missed bool, err error) {
 		if err != nil {
 			done(err)
 			return
@@ -207,7 +225,10 @@ func (s *Source) give(st *State, maxBytes int, done func(InitialBatch)) {
 		size += e.Frame.Len()
 		b.Events = append(b.Events, flow.Event{Frame: e.Frame, Bare: true})
 	}
-	i.items = i.items[n:]
+	if i.items = i.items[n:]; len(i.items) == 0 {
+		i.use.End()
+		i.items, i.use = nil, nil
+	}
 	if len(i.items) == 0 && !i.walks {
 		b.Done, b.Ended = true, i.ended
 		b.At = cursor.Entry{Tag: i.inc.Tag, Seq: i.at}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
 	"headgate/bridge/internal/history"
 	"headgate/bridge/internal/jsapi"
@@ -56,12 +58,23 @@ func (s *Source) open(ctx context.Context, req flow.Request, position cursor.Pos
 	if err != nil {
 		return Opened{}, err
 	}
+	o, err := s.begin(ctx, now, req, position)
+	if o.State != nil {
+		o.State.opened, o.State.holes = true, now.Holes
+	}
+	return o, err
+}
+
+func (s *Source) begin(ctx context.Context, now feed.State, req flow.Request, position cursor.Position) (Opened, error) {
 	inc := now.Inc
 	switch {
 	case req.Cursor != "" && s.format.IDs:
 		return s.resume(ctx, now, position)
 	case !req.Since.IsZero() && !s.Bucket():
 		seq, err := s.seqBefore(ctx, inc, req.Since)
+		if err == nil {
+			err = s.finished(ctx, inc, seq)
+		}
 		return Opened{Start: flow.Replay, From: cursor.Entry{Tag: inc.Tag, Seq: seq}, State: &State{}}, err
 	}
 	return s.first(inc), nil
@@ -204,13 +217,27 @@ func (s *Source) finished(ctx context.Context, inc *feed.Incarnation, seq uint64
 	if s.format.EndField == "" {
 		return nil
 	}
+	// What is in memory may not be in the stream any more.
+	if now := s.feed.State(); seq > now.Floor {
+		items, _, ok := s.feed.Tail(inc, s.filters, now.Floor, seq, math.MaxInt)
+		if n := len(items); ok && n > 0 {
+			return s.finishedBy(items[n-1], inc)
+		}
+	}
 	a, err := await(ctx, func(done func(history.Answer)) {
 		s.streams.history.Last(s.request(inc, 0, seq, 0), done)
 	})
 	if err != nil {
 		return err
 	}
-	if n := len(a.Items); n > 0 && s.event(a.Items[n-1], inc).End == flow.Done {
+	if n := len(a.Items); n > 0 {
+		return s.finishedBy(a.Items[n-1], inc)
+	}
+	return nil
+}
+
+func (s *Source) finishedBy(last *encode.Item, inc *feed.Incarnation) error {
+	if s.event(last, inc).End == flow.Done {
 		return flow.ErrFinished
 	}
 	return nil
@@ -239,6 +266,7 @@ func await(ctx context.Context, ask func(done func(history.Answer))) (history.An
 }
 
 func (s *Source) request(inc *feed.Incarnation, from, to uint64, maxBytes int) history.Request {
-	return history.Request{Stream: s.stream, Created: inc.Created, Epoch: inc.Epoch(), Direct: inc.Direct, Filters: s.filters, From: from, To: to,
+	epoch := inc.Epoch()<<32 + s.feed.State().Doubts // what was read before something went without a message is not the answer any more
+	return history.Request{Stream: s.stream, Created: inc.Created, Epoch: epoch, Direct: inc.Direct, Filters: s.filters, From: from, To: to,
 		MaxBytes: maxBytes, User: s.user}
 }

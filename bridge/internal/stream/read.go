@@ -7,6 +7,7 @@ import (
 
 	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
+	"headgate/bridge/internal/history"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
@@ -18,6 +19,27 @@ type State struct {
 	bounded bool     // the bounds of the replay have been applied
 	bytes   int64    // given in this replay
 	ahead   *ahead   // read already, to see whether it is within the bounds; nil = nothing
+	place
+}
+
+// place is what is known of the place in the log where the client will go live.
+type place struct {
+	opened bool         // holes has been noted
+	holes  uint64       // that the feed had told of when the source was opened
+	to     cursor.Entry // of the last read; zero = there was none
+	early  bool         // whatever the feed has told of since comes behind the place
+}
+
+// read notes how far the client reads this time. Where it is the first time, and nothing has been told since Open, the place is before
+// anything that will be told. With another end it is another place, and what it has passed over is not known.
+func (p *place) read(to cursor.Entry, holes uint64) {
+	switch {
+	case p.to == cursor.Entry{}:
+		p.early = p.opened && p.holes == holes
+	case p.to != to:
+		p.early = false
+	}
+	p.to = to
 }
 
 // Reading is the state of a client that reads what comes behind its position, without bounds.
@@ -39,6 +61,7 @@ var errAgain = errors.New("not now")
 const (
 	awayPause  = 500 * time.Millisecond // before a read is tried again
 	againPause = 100 * time.Millisecond
+	roomPause  = 200 * time.Millisecond // before room is looked for again
 )
 
 // Read gives what the source has in (from, to], or something of it. It asks memory first and history for what is older. done is called
@@ -54,11 +77,12 @@ func (s *Source) Read(st *State, from, to cursor.Entry, maxBytes int, done func(
 func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(Batch)) {
 	now := s.feed.State()
 	inc := now.Inc
+	st.place.read(to, now.Holes)
 	switch {
 	case s.closed.Load(), inc == nil:
 		done(Batch{Err: flow.ErrClosed})
 	case to.Tag != inc.Tag || to.Seq > now.Cursor:
-		done(s.begunAgain(from, to, inc))
+		done(s.begunAgain(st, from, to, inc))
 	case from.Tag != inc.Tag:
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Tag: inc.Tag}))
 	case s.Bucket() && !st.bounded && doubtful(now, from.Seq): // it has become so since Open
@@ -74,15 +98,15 @@ func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(
 	}
 }
 
-// begunAgain answers for a range whose end is of an incarnation that has gone. What follows in the log says so; but if something was
-// still to be read before, that is gone too.
-func (s *Source) begunAgain(from, to cursor.Entry, inc *feed.Incarnation) Batch {
-	if from.Tag != to.Tag || from.Seq >= to.Seq {
-		return Batch{Done: true}
-	}
+// begunAgain answers for a range whose end is of an incarnation that has gone. What was still to be read of it is gone too, and what
+// follows in the log says so: where that is not certain it is said here.
+func (s *Source) begunAgain(st *State, from, to cursor.Entry, inc *feed.Incarnation) Batch {
 	reason := gap.Reset
 	if to.Tag == inc.Tag {
-		reason = gap.Rewound
+		reason = gap.Rewound // the stream may grow beyond the range again, so it is named
+	}
+	if from.Tag != to.Tag || from.Seq >= to.Seq || reason == gap.Reset && (st.early || s.fresh()) { // a fresh state is passed over by nobody
+		return Batch{Done: true}
 	}
 	frame := s.gap(gap.Hole{Reason: reason, From: from.Seq + 1, To: to.Seq})
 	return Batch{Events: []flow.Event{{Frame: frame, Seq: to.Seq}}, Done: true}
@@ -106,12 +130,12 @@ func (s *Source) next(st *State, inc *feed.Incarnation, from, to uint64, maxByte
 	if items, upto, ok := st.ahead.take(inc, from, to, maxBytes); ok {
 		b := s.batch(st, inc, items, from, to, upto, st.ahead.first)
 		if upto >= st.ahead.to {
-			st.ahead = nil
+			st.forget()
 		}
 		done(b)
 		return
 	}
-	st.ahead = nil
+	st.forget()
 	s.messages(inc, from, to, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
 		if err != nil {
 			s.again(err, done)
@@ -142,7 +166,7 @@ func (s *Source) batch(st *State, inc *feed.Incarnation, items []*encode.Item, f
 	}
 	b.Events = append(b.Events, flow.Event{Seq: upto})
 	b.Done = upto >= to
-	if most := s.spec.Bounds.MaxBytes; most > 0 && st.bytes > most && !b.Done && s.format.EndField == "" { // see bounded
+	if most := s.spec.Bounds.MaxBytes; most > 0 && st.bytes > most+most/4 && !b.Done && s.format.EndField == "" { // see bounded
 		rest := s.holeAt(st, gap.Hole{Reason: gap.Limit, From: upto + 1, To: to, Unsure: !s.everything(inc)}, flow.Event{Seq: to})
 		b.Events, b.Done = append(b.Events, rest.Events...), !st.Initial()
 	}
@@ -183,6 +207,8 @@ func (s *Source) again(err error, done func(Batch)) {
 	pause := awayPause
 	if errors.Is(err, errAgain) || isReset(err) {
 		pause = againPause
+	} else if errors.Is(err, history.ErrCrowded) {
+		pause = roomPause
 	}
 	s.streams.retries.later(pause, func() { done(Batch{}) })
 }

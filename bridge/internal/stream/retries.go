@@ -20,6 +20,9 @@ type retry struct {
 	call func()
 }
 
+// Later makes a call after some time, or when the process ends.
+func (s *Streams) Later(d time.Duration, call func()) { s.retries.later(d, call) }
+
 // later makes a call after some time, or when the process ends.
 func (r *retries) later(d time.Duration, call func()) {
 	r.mu.Lock()

@@ -68,6 +68,7 @@ type Streams struct {
 	retries retries
 	readers readers
 	states  states
+	budget  *feed.Budget
 
 	tooLarge rate.Sometimes // for the log
 
@@ -90,6 +91,12 @@ func New(cfg Config) *Streams {
 	s.tooLarge.Interval = 10 * time.Second
 	s.history = history.New(history.Config{API: s.api, Parallel: cfg.JetStream.HistoryParallel, Inbox: cfg.NATS.InboxPrefix,
 		ConsumerPrefix: s.prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})
+	s.budget = feed.NewBudget(int64(cfg.JetStream.TailBytes))
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_state_bytes",
+			Help: "Memory of states of streams and buckets that are on their way to clients, or may be asked for again."},
+			func() float64 { return float64(s.budget.States()) }))
+	}
 	_, _ = s.read(merged(cfg.Wants), true) // before Run nothing is closed
 	return s
 }

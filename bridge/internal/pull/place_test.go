@@ -1,4 +1,4 @@
-package feed
+package pull
 
 import (
 	"testing"
@@ -19,17 +19,17 @@ func TestPlaceOf_SaysWhatMetadataSays(t *testing.T) {
 	} {
 		m := nats.Msg{Reply: reply, Sub: &nats.Subscription{}}
 		want, err := m.Metadata()
-		got, ok := placeOf(reply)
+		got, ok := PlaceOf(reply)
 		if ok != (err == nil) {
 			t.Errorf("%q: ok %v, Metadata says %v", reply, ok, err)
 			continue
 		}
-		if ok && (got.stream != want.Sequence.Stream || got.consumer != want.Sequence.Consumer || got.at != want.Timestamp.UnixNano() ||
-			got.pending != want.NumPending) {
+		if ok && (got.Stream != want.Sequence.Stream || got.Consumer != want.Sequence.Consumer || got.At != want.Timestamp.UnixNano() ||
+			got.Pending != want.NumPending) {
 			t.Errorf("%q: %+v, want %+v", reply, got, want)
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { placeOf("$JS.ACK._.ACC.S.c.1.17.3.1764148800000000000.5") }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { PlaceOf("$JS.ACK._.ACC.S.c.1.17.3.1764148800000000000.5") }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -1,25 +1,25 @@
-package feed
+package pull
 
 import (
 	"strconv"
 	"strings"
 )
 
-// place is where a message stands. It is read from the reply subject, as Msg.Metadata of nats.go does, which allocates twice for each
+// Place is where a message stands. It is read from the reply subject, as Msg.Metadata of nats.go does, which allocates twice for each
 // message.
 //
 // Source: ADR-15 of https://github.com/nats-io/nats-architecture-and-design, the tokens of a JetStream reply subject.
-type place struct {
-	stream, consumer uint64 // sequences
-	at               int64  // Unix time in nanoseconds
-	pending          uint64
+type Place struct {
+	Stream, Consumer uint64 // sequences
+	At               int64  // Unix time in nanoseconds
+	Pending          uint64 // what the consumer has behind it
 }
 
-// placeOf is not ok for a message that is not one of a consumer.
-func placeOf(reply string) (p place, ok bool) {
+// PlaceOf is not ok for a message that is not one of a consumer.
+func PlaceOf(reply string) (p Place, ok bool) {
 	rest, ok := strings.CutPrefix(reply, "$JS.ACK.")
 	if !ok {
-		return place{}, false
+		return Place{}, false
 	}
 	skip := 3 // stream, consumer, number of deliveries
 	switch n := strings.Count(rest, ".") + 1; {
@@ -27,7 +27,7 @@ func placeOf(reply string) (p place, ok bool) {
 	case n >= 9:
 		skip = 5 // domain and account before them
 	default:
-		return place{}, false
+		return Place{}, false
 	}
 	for range skip {
 		_, rest, _ = strings.Cut(rest, ".")
@@ -38,8 +38,8 @@ func placeOf(reply string) (p place, ok bool) {
 		text, rest, _ = strings.Cut(rest, ".")
 		var err error
 		if f[i], err = strconv.ParseUint(text, 10, 63); err != nil {
-			return place{}, false
+			return Place{}, false
 		}
 	}
-	return place{stream: f[0], consumer: f[1], at: int64(f[2]), pending: f[3]}, true
+	return Place{Stream: f[0], Consumer: f[1], At: int64(f[2]), Pending: f[3]}, true
 }

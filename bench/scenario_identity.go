@@ -1,0 +1,215 @@
+//go:build linux
+
+package main
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// tokens are made by an issuer of the bench's own.
+type tokens struct {
+	method   jwt.SigningMethod
+	key      crypto.Signer
+	settings []string // of headgate
+}
+
+var identityMethods = []jwt.SigningMethod{jwt.SigningMethodRS256, jwt.SigningMethodES256, jwt.SigningMethodEdDSA}
+
+func newTokens(l *Lab, method jwt.SigningMethod) (t *tokens, err error) {
+	t = &tokens{method: method}
+	switch method {
+	case jwt.SigningMethodRS256:
+		t.key, err = rsa.GenerateKey(rand.Reader, 2048)
+	case jwt.SigningMethodES256:
+		t.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	default:
+		_, t.key, err = ed25519.GenerateKey(rand.Reader)
+	}
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(t.key.Public())
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(l.dir, "issuer-"+method.Alg()+".pem")
+	t.settings = []string{"AUTH_MODE=jwt", "AUTH_ISSUER=https://issuer.example", "AUTH_AUDIENCE=headgate", "AUTH_KEY_FILE=" + file,
+		"AUTH_QUERY_PARAMETER=access_token"}
+	return t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600)
+}
+
+// path is that of the shared subject with the token of a user, with what such tokens usually say.
+func (t *tokens) path(user int) (string, error) {
+	at := time.Now()
+	token, err := jwt.NewWithClaims(t.method, jwt.MapClaims{"iss": "https://issuer.example", "aud": "headgate", "sub": fmt.Sprintf("user-%08d", user),
+		"jti": fmt.Sprintf("token-%08d", user), "iat": at.Unix(), "exp": at.Add(2 * time.Hour).Unix(), "scope": "openid profile feed:read"}).SignedString(t.key)
+	return pathOf(shared) + "?access_token=" + token, err
+}
+
+// paths are those of n users, or n times that of one.
+func (t *tokens) paths(n int, each bool) ([]string, error) {
+	list := make([]string, n)
+	for i := range list {
+		if i > 0 && !each {
+			list[i] = list[0]
+			continue
+		}
+		var err error
+		if list[i], err = t.path(i); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// memoryIdentity: what an idle stream costs whose caller has shown a token.
+func memoryIdentity(l *Lab) ([]Row, error) {
+	t, err := newTokens(l, jwt.SigningMethodES256)
+	if err != nil {
+		return nil, err
+	}
+	var rows []Row
+	for _, each := range []bool{false, true} {
+		row := Row{Name: fmt.Sprintf("memory per idle stream with identity, %d streams of one user", l.size.Idle), Unit: "bytes"}
+		if each {
+			row.Name = fmt.Sprintf("memory per idle stream with identity, %d streams, each its own user and token", l.size.Idle)
+		}
+		perStream, live := samples{}, samples{}
+		err := l.interleave(&row, 1, []string{"headgate"}, func(string) error {
+			paths, err := t.paths(l.size.Idle, each)
+			if err != nil {
+				return err
+			}
+			rss, heap, err := identityGrowth(l, t, paths)
+			if err == nil {
+				perStream.add("headgate", rss)
+				live.add("headgate", heap)
+			}
+			return err
+		})
+		if err != nil {
+			return rows, err
+		}
+		row.Figures = perStream.figures()
+		row.below(600)
+		row.note("growth of the live heap per stream, in bytes: %s", listed(live))
+		if each {
+			row.note("the identities that are remembered for the next request count here; their number and size are bounded, whatever the number of streams")
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// identityGrowth is what a stream adds to the resident memory, and to the live heap.
+func identityGrowth(l *Lab, t *tokens, paths []string) (rss, heap float64, err error) {
+	server, err := l.StartHeadgate(t.settings...)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer l.Stop(server)
+	swarm, err := NewSwarm(server.Addr, false)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer swarm.Close()
+	before, err := l.Settle(server, time.Second)
+	if err != nil {
+		return 0, 0, err
+	}
+	heapBefore, err := server.LiveHeap()
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := swarm.Add(len(paths), func(i int) string { return paths[i] }, 2*time.Minute); err != nil {
+		return 0, 0, err
+	}
+	after, err := l.Settle(server, l.size.Still)
+	if err != nil {
+		return 0, 0, err
+	}
+	if swarm.ended+swarm.refused > 0 {
+		return 0, 0, fmt.Errorf("%d streams were ended, %d refused", swarm.ended, swarm.refused)
+	}
+	heapAfter, err := server.LiveHeap()
+	n := float64(len(paths))
+	return float64(after-before) / n, float64(heapAfter-heapBefore) / n, err
+}
+
+// connectIdentity: what opening a stream costs the server when the token is known to it, and when it has to be verified.
+func connectIdentity(l *Lab) ([]Row, error) {
+	var rows []Row
+	for _, method := range identityMethods {
+		t, err := newTokens(l, method)
+		if err != nil {
+			return rows, err
+		}
+		for _, each := range []bool{false, true} {
+			paths, err := t.paths(l.size.Many, each)
+			if err != nil {
+				return rows, err
+			}
+			kind := "one token, verified once"
+			if each {
+				kind = "each its own token"
+			}
+			row := Row{Name: fmt.Sprintf("connects with identity, %d clients, %s, %s", l.size.Many, method.Alg(), kind), Unit: "µs of server CPU per connect"}
+			if err := connectAs(l, t, &row, paths); err != nil {
+				return rows, err
+			}
+			if !each {
+				row.below(100)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+func connectAs(l *Lab, t *tokens, row *Row, paths []string) error {
+	cpu, perSecond := samples{}, samples{}
+	err := l.interleave(row, max(1, l.size.Passes*3/5), []string{"headgate"}, func(kind string) error {
+		server, err := l.StartHeadgate(t.settings...)
+		if err != nil {
+			return err
+		}
+		defer l.Stop(server)
+		swarm, err := NewSwarm(server.Addr, false)
+		if err != nil {
+			return err
+		}
+		defer swarm.Close()
+		var opened time.Duration
+		s, err := l.Measure(server, func() (Run, error) {
+			start := now()
+			err := swarm.Add(len(paths), func(i int) string { return paths[i] }, time.Minute)
+			opened = time.Duration(now() - start)
+			if err != nil {
+				return Run{}, err
+			}
+			return Run{}, l.quiet(server)
+		})
+		if err != nil {
+			return err
+		}
+		cpu.add(kind, perEvent(s.CPU, uint64(len(paths))))
+		perSecond.add(kind, float64(len(paths))/opened.Seconds())
+		return nil
+	})
+	row.Figures = cpu.figures()
+	row.note("connects/s: %s", listed(perSecond))
+	return err
+}

@@ -1,0 +1,204 @@
+package feed
+
+import (
+	"hash/maphash"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headgate/bridge/internal/jsapi"
+	"headgate/internal/gap"
+)
+
+// keyCost is what a key takes as a hash. Measured by TestMemory_OfKeysStaysWithinWhatTheyCount.
+const keyCost = 40
+
+// countShare bounds the work of counting: behind a count the feed waits so many times as long as that took, before it counts again.
+const countShare = 20
+
+// keys are which keys a bucket has, as hashes, where its values do not fit into memory. That is enough to notice that one has gone
+// without a message that says so. It is owned by the loop of its Feed.
+type keys struct {
+	seed maphash.Seed
+	live map[uint64]struct{} // those with a value
+	gone map[uint64]struct{} // those without, which the stream still has a message of
+}
+
+func (f *Feed) newKeys() *keys {
+	return &keys{f.seed, map[uint64]struct{}{}, map[uint64]struct{}{}}
+}
+
+func (k *keys) take(literal string, gone bool) {
+	to, from := k.live, k.gone
+	if gone {
+		to, from = from, to
+	}
+	h := maphash.String(k.seed, literal)
+	delete(from, h)
+	to[h] = struct{}{}
+}
+
+func (k *keys) len() int {
+	if k == nil {
+		return 0
+	}
+	return len(k.live) + len(k.gone)
+}
+
+func (k *keys) size() int64 { return int64(k.len()) * keyCost }
+
+// lostBy says whether a key has a value here that a later count knows nothing of.
+func (k *keys) lostBy(later *keys) bool {
+	for h := range k.live {
+		_, live := later.live[h]
+		if _, gone := later.gone[h]; !live && !gone {
+			return true
+		}
+	}
+	return false
+}
+
+// keysOf are the keys of a table that is given up; nil when they are too many as well.
+func (f *Feed) keysOf(t *table) *keys {
+	if t == nil || !f.fits(int64(t.rows.Len())*keyCost) {
+		return nil
+	}
+	k := f.newKeys()
+	t.rows.Match(">", func(literal string, r row) bool {
+		k.take(literal, r.it == nil)
+		return true
+	})
+	return k
+}
+
+// check is what the leader counted in a stream that we had not read to its end: to be compared when we have taken exactly that.
+type check struct {
+	at, subjects uint64 // at 0 = nothing
+}
+
+// counting takes one message of a consumer that begins with the last message of every subject, without its payload.
+func (f *Feed) counting(literal string, gone bool) reset {
+	k := f.load.keys
+	k.take(literal, gone)
+	if !f.fits(k.size()) {
+		f.load = nil
+		f.tooManyKeys()
+		if f.owed == nil {
+			f.owed = &Hole{Reason: gap.Reset} // nobody can say any more what is still there
+		}
+		return resetTable // and go on without
+	}
+	f.taking(k.size())
+	f.arrive()
+	return goesOn
+}
+
+func (f *Feed) tooManyKeys() {
+	f.keys, f.recount, f.uncounted = nil, false, true
+	f.log.Warn("the bucket's keys do not fit into memory: keys that are removed without a message may stay unnoticed while others are made; " +
+		"raise JETSTREAM_TAIL_BYTES")
+}
+
+// counted replaces the keys by those that were counted, and tells of a hole when one went without a message. The session ends: its
+// consumer has no payloads.
+func (f *Feed) counted() {
+	before, now := f.keys, f.load.keys
+	f.keys, f.load, f.recount, f.countOver = now, nil, false, true
+	f.mu.Lock()
+	f.loads, f.keysHeld = 0, now.size()
+	f.account()
+	f.mu.Unlock()
+	f.countedAt = time.Now()
+	f.countTook = f.countedAt.Sub(f.countBegan)
+	hole := f.owed
+	f.owed = nil
+	switch {
+	case hole != nil:
+	case before == nil:
+		hole = &Hole{Reason: gap.Reset, Silent: true}
+	case before.lostBy(now):
+		hole = &Hole{Reason: gap.Reset}
+	default:
+		return
+	}
+	f.announce(*hole, f.doubt)
+}
+
+// doubt notes that whoever is at a position up to the cursor may have values that are no more. It needs mu.
+func (f *Feed) doubt() {
+	if !f.cfg.Table {
+		return
+	}
+	f.Doubt = f.Cursor
+	f.Doubts++
+}
+
+// vanished says whether keys, or values, were removed from a bucket without a message. Where the stream has grown meanwhile, what the
+// leader counted is compared when we have got there.
+func (f *Feed) vanished(info jsapi.Info, before fingerprint) bool {
+	f.check = check{}
+	if !f.cfg.Table || f.filters != nil {
+		return false
+	}
+	now := printOf(info)
+	quiet := before.last == now.last
+	if info.LastSeq > f.Cursor {
+		f.check = check{info.LastSeq, info.NumSubjects}
+		return f.table == nil && f.keys == nil && before.subjects > now.subjects // changes alone never make them fewer
+	}
+	switch {
+	case f.table != nil:
+		return f.miscounts(info.NumSubjects) || quiet && before != now
+	case f.keys != nil:
+		return f.miscounts(info.NumSubjects) || quiet && revived(info.Config, before, now)
+	}
+	return before.subjects > now.subjects || quiet && (before.subjects != now.subjects || revived(info.Config, before, now))
+}
+
+// miscounts says whether the leader's number of subjects is another one than ours.
+func (f *Feed) miscounts(subjects uint64) bool {
+	switch {
+	case f.table != nil:
+		return subjects != uint64(f.table.rows.Len())
+	case f.keys != nil:
+		return subjects != uint64(f.keys.len())
+	}
+	return false
+}
+
+// revived says whether the last message of a key may have been removed so that an older one is its value again. What a limit of age
+// or of messages removes of a key is the oldest.
+func revived(c jetstream.StreamConfig, before, now fingerprint) bool {
+	ages := c.AllowMsgTTL && c.SubjectDeleteMarkerTTL <= 0
+	return (!c.DenyDelete || ages) && c.MaxMsgsPerSubject != 1 && now.messages < before.messages && now.deleted > before.deleted
+}
+
+// recheck compares, or counts again, or tells at once where nothing can be compared.
+func (f *Feed) recheck(subjects uint64) reset {
+	switch {
+	case f.table != nil:
+		f.reload = true
+		return resetTable
+	case f.keys != nil && f.miscounts(subjects):
+		if time.Since(f.countedAt) < max(f.cfg.VerifyEvery, countShare*f.countTook) {
+			return goesOn // the next time it will not be right either
+		}
+		f.recount = true
+		return resetTable
+	}
+	f.announce(Hole{Reason: gap.Reset}, f.doubt)
+	return goesOn
+}
+
+// checked compares what the leader counted, when we have taken the message that was the last one then.
+func (f *Feed) checked(seq uint64) reset {
+	c := f.check
+	if c.at == 0 || seq < c.at {
+		return goesOn
+	}
+	f.check = check{}
+	if seq > c.at || f.load != nil || !f.miscounts(c.subjects) {
+		return goesOn
+	}
+	return f.recheck(c.subjects)
+}

@@ -1,0 +1,87 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/time/rate"
+	"pgregory.net/rapid"
+)
+
+// A budget decides as a token bucket of x/time/rate whose burst is what a second brings, and says when it will decide otherwise.
+func TestBudget_IsATokenBucket(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		perSecond := rapid.SampledFrom([]int{1, 2, 8, 64, 1024}).Draw(t, "rate")
+		p := &Policy{EventsPerSecond: float64(perSecond), BytesPerSecond: 1 << 30}
+		model := rate.NewLimiter(rate.Limit(perSecond), perSecond)
+		start := time.Unix(1_000_000, 0)
+		var b budget
+		now := int64(time.Hour)
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			now += int64(rapid.IntRange(0, 40).Draw(t, "pause")) * int64(time.Second) / 32
+			n := rapid.IntRange(1, perSecond).Draw(t, "events")
+			left, due := b.take(p, now, n, 100)
+			want := model.AllowN(start.Add(time.Duration(now)), n)
+			if got := due <= now; got != want {
+				t.Fatalf("%d of %d a second: %v, want %v", n, perSecond, got, want)
+			}
+			if due <= now {
+				b = left
+				continue
+			}
+			if _, then := b.take(p, due, n, 100); then > due {
+				t.Fatal("it is not affordable when it was said to be")
+			}
+		}
+	})
+}
+
+func TestBudget_SurvivesAbsurdRates(t *testing.T) {
+	now := int64(time.Hour)
+	for _, perSecond := range []float64{1e-300, 1e-9, 1e300} {
+		p := &Policy{EventsPerSecond: perSecond}
+		var b budget
+		for range 3 {
+			var due int64
+			if b, due = b.take(p, now, 1<<20, 1); due < now || b.events < now {
+				t.Errorf("%g a second: full at %d, due at %d", perSecond, b.events, due)
+			}
+			now = due
+		}
+		if perSecond < 1 && now <= int64(time.Hour) {
+			t.Errorf("%g a second: nobody waits", perSecond)
+		}
+	}
+}
+
+func TestBudget_TableHasRoomOnlyWhereItIsNeeded(t *testing.T) {
+	var b budgets
+	*b.of(5 * slabSize) = budget{events: 7}
+	if len(b.slabs) != 6 || b.slabs[0] != nil || b.of(5*slabSize).events != 7 || b.of(5*slabSize+1).events != 0 {
+		t.Errorf("%d slabs", len(b.slabs))
+	}
+}
+
+// A policy without limits makes no table.
+func TestBudget_CostsNothingWithoutLimits(t *testing.T) {
+	s := newShard(New(Config{Shards: 1}))
+	if (&Policy{}).limited() || len(s.budgets.slabs) != 0 {
+		t.Error("there are budgets without limits")
+	}
+}
+
+// BenchmarkBudget is what a send costs more on a route with both limits: a look whether it can be afforded, and the charge. A send is about
+// 1,500 ns.
+func BenchmarkBudget(b *testing.B) {
+	s := newShard(New(Config{Shards: 1}))
+	g := &group{policy: &Policy{EventsPerSecond: 1e7, BytesPerSecond: 1 << 40}, limited: true}
+	e := &entry{events: 1, bytes: make([]byte, 200)}
+	const clients = 10_000
+	for i := uint32(0); b.Loop(); i = (i + 1) % clients {
+		s.now += 1000
+		if !s.affords(i, g, e) {
+			b.Fatal("not affordable")
+		}
+		s.charge(i, g, e)
+	}
+}
