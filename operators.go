@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"headgate/auth"
 	"headgate/bridge"
@@ -28,6 +29,9 @@ func (w watched) Apply(changes []bridge.Entry) { w.revoked.Apply(entries(changes
 
 // Watched implements bridge.Revocations.
 func (w watched) Watched(ok bool, detail string) { w.revoked.Watched(ok, detail) }
+
+// Keeps implements bridge.Revocations.
+func (w watched) Keeps(d time.Duration) { w.revoked.Keeps(d) }
 
 // revocationsKnown is for readiness.
 func (s *system) revocationsKnown() (bool, string) {

@@ -25,7 +25,7 @@ const tokenUsage = `headgate token prints a signed token for headgate -dev on th
   -sub alice               who it is for; must be said
   -for 1h                  how long it is good, at most 24h
   -permissions '{"sub":{"allow":["orders.>"]}}'
-                           the subjects it may use, as the JWT of a NATS user has them: sub and pub, with allow and deny
+                           the subjects it may use, in the claim nats: sub and pub, with allow and deny
   -claim tenant=acme       one more claim, as often as needed; a value that is JSON is taken as such: roles='["admin"]'
 
   curl -N -H "Authorization: Bearer $(%s token -sub alice)" http://127.0.0.1:8080/v1/me/notifications

@@ -110,6 +110,9 @@ func (v *Verifier) identify(ctx context.Context, token string) (*Identity, error
 			return nil, err
 		}
 		v.cache.put(key, id, generation)
+		if v.revoked != nil {
+			v.revoked.watchLife(id)
+		}
 	}
 	if err := v.Check(id); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"regexp"
 	"strings"
@@ -122,7 +123,11 @@ func ruleOf(k RevocationKind, e RevocationEntry) (rule, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(e.Value))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
+	err := d.Decode(&v)
+	if err == nil && d.Decode(&struct{}{}) != io.EOF {
+		err = errors.New("something follows the object")
+	}
+	if err != nil {
 		return all, fmt.Errorf("the value cannot be read, so it counts without exception: %w", err)
 	}
 	if v.Before != nil {

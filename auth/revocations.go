@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,14 +43,19 @@ type Revocations struct {
 	now     func() time.Time
 	changed chan struct{}
 	invalid prometheus.Counter
+
+	// safe for everyone
 	seldom  rate.Sometimes // for what an operator wrote wrongly
+	outlive rate.Sometimes // for tokens that live longer than a revocation
+	keeps   atomic.Int64   // nanoseconds that the bucket keeps a value; 0 = for ever
 
 	mu      sync.RWMutex
 	rules   map[name]rule
 	ids     map[name]string // of connections
-	loaded  bool            // the bucket has been read once
-	full    bool            // there are more than fit
-	since   time.Time       // when it was last certain that everything is known; zero = it is now
+	kinds   [revocationKinds]int
+	loaded  bool      // the bucket has been read once
+	full    bool      // there are more than fit
+	since   time.Time // when it was last certain that everything is known; zero = it is now
 	watched bool
 	detail  string // why not
 }
@@ -60,7 +66,7 @@ func NewRevocations(most int, log *slog.Logger, reg prometheus.Registerer) *Revo
 		log = slog.New(slog.DiscardHandler)
 	}
 	r := &Revocations{most: most, log: log, now: time.Now, changed: make(chan struct{}, 1), rules: map[name]rule{}, ids: map[name]string{}, since: time.Now(),
-		detail: "not read yet", seldom: rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		detail: "not read yet", outlive: rate.Sometimes{First: 1, Interval: time.Hour}, seldom: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 		invalid: prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_revocations_invalid_total",
 			Help: "Keys of the bucket of revocations that name nobody, and values that cannot be read. The latter count without exception."})}
 	if reg != nil {
@@ -89,13 +95,27 @@ func (r *Revocations) Find(m *Marks) Verdict {
 	now := r.now().UnixMilli()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.find(m, now)
+}
+
+// FindAll is Find for many: verdicts gets as many as there are marks.
+func (r *Revocations) FindAll(list []Marks, verdicts []Verdict) {
+	now := r.now().UnixMilli()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i := range list {
+		verdicts[i] = r.find(&list[i], now)
+	}
+}
+
+// find needs mu.
+func (r *Revocations) find(m *Marks, now int64) Verdict {
 	switch {
 	case m.None():
 		return Good
-	case r.hits(name{kind: ByToken, sum: m.token}, m, now), r.hits(name{kind: ByUser, sum: m.subject}, m, now),
-		r.hits(name{kind: BySession, sum: m.session}, m, now):
+	case r.hits(ByToken, &m.token, m.issued, now), r.hits(ByUser, &m.subject, m.issued, now), r.hits(BySession, &m.session, m.issued, now):
 		return Revoked
-	case r.hits(name{kind: Kick, sum: m.subject}, m, now):
+	case r.hits(Kick, &m.subject, m.issued, now):
 		return Kicked
 	case !r.loaded || r.full:
 		return Unknown
@@ -104,12 +124,12 @@ func (r *Revocations) Find(m *Marks) Verdict {
 }
 
 // hits needs mu.
-func (r *Revocations) hits(n name, m *Marks, now int64) bool {
-	if n.sum == (sum{}) {
+func (r *Revocations) hits(k RevocationKind, s *sum, issued, now int64) bool {
+	if r.kinds[k] == 0 || *s == (sum{}) {
 		return false
 	}
-	rule, ok := r.rules[n]
-	return ok && now < rule.until && m.issued <= rule.before
+	rule, ok := r.rules[name{k, *s}]
+	return ok && now < rule.until && issued <= rule.before
 }
 
 // Connections are the revoked ones whose ids begin with a prefix.
@@ -128,6 +148,7 @@ func (r *Revocations) Connections(prefix string) (found []string) {
 // Replace takes the whole content of the bucket. What was known and is not in it is revoked no more.
 func (r *Revocations) Replace(all []RevocationEntry) {
 	rules, ids, full := make(map[name]rule, len(all)), map[name]string{}, false
+	var kinds [revocationKinds]int
 	for _, e := range all {
 		n, v, ok := r.read(e)
 		switch {
@@ -135,6 +156,9 @@ func (r *Revocations) Replace(all []RevocationEntry) {
 		case len(rules) >= r.most:
 			full = true
 		default:
+			if _, twice := rules[n]; !twice {
+				kinds[n.kind]++
+			}
 			rules[n] = v
 			if n.kind == ByConnection {
 				ids[n] = connectionOf(e.Key)
@@ -142,7 +166,7 @@ func (r *Revocations) Replace(all []RevocationEntry) {
 		}
 	}
 	r.mu.Lock()
-	r.rules, r.ids, r.loaded, r.full = rules, ids, true, full
+	r.rules, r.ids, r.kinds, r.loaded, r.full = rules, ids, kinds, true, full
 	r.mu.Unlock()
 	if full {
 		r.complain()
@@ -166,6 +190,9 @@ func (r *Revocations) Apply(changes []RevocationEntry) {
 		case !known && len(r.rules) >= r.most && r.prune() == 0:
 			r.full, full = true, true
 		default:
+			if !known {
+				r.kinds[n.kind]++
+			}
 			r.rules[n] = v
 			if n.kind == ByConnection {
 				r.ids[n] = connectionOf(e.Key)
@@ -211,6 +238,20 @@ func short(key string) string {
 		return key
 	}
 	return key[:most] + "…"
+}
+
+// Keeps says how long the bucket keeps a value; 0 = for ever.
+func (r *Revocations) Keeps(d time.Duration) { r.keeps.Store(int64(d)) }
+
+// watchLife warns of a token that is good for longer than the bucket would remember that it has been revoked.
+func (r *Revocations) watchLife(id *Identity) {
+	if keeps := time.Duration(r.keeps.Load()); keeps > 0 && id.deadline.Sub(r.now()) > keeps {
+		r.outlive.Do(func() {
+			r.log.Warn("a token lives longer than the bucket keeps revocations: were it revoked, it would be good again when that is forgotten",
+				"issuer", id.issuer, "life", id.deadline.Sub(r.now()).Round(time.Second).String(), "bucket_keeps", keeps.String(),
+				"remedy", "raise the TTL of the bucket (nats kv edit … --ttl), or let the issuer make tokens of a shorter life")
+		})
+	}
 }
 
 // Watched says whether changes are heard of, and why not.
@@ -279,6 +320,9 @@ func (r *Revocations) prune() (n int) {
 
 // forget needs mu.
 func (r *Revocations) forget(n name) {
+	if _, there := r.rules[n]; there {
+		r.kinds[n.kind]--
+	}
 	delete(r.rules, n)
 	delete(r.ids, n)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -145,6 +146,28 @@ func TestRevocations_LeaveTheMemoryWhenTheyHaveExpired(t *testing.T) {
 	})
 }
 
+func TestRevocations_WarnOfTokensThatOutliveThem(t *testing.T) {
+	var log strings.Builder
+	r := NewRevocations(10, slog.New(slog.NewTextHandler(&log, nil)), nil)
+	r.Replace(nil)
+	i := issuerOf()
+	i.KeyFile = file(t, publicPEM(p256()))
+	v := loaded(t, Options{Issuers: []Issuer{i}, Revocations: r})
+	accepted(t, v, es256()) // for ever
+	r.Keeps(2 * time.Hour)
+	accepted(t, v, es256(jwt.MapClaims{"jti": "a"}))
+	if log.Len() > 0 {
+		t.Errorf("warned of nothing: %s", log.String())
+	}
+	r.Keeps(30 * time.Minute)
+	token := es256(jwt.MapClaims{"jti": "b"})
+	accepted(t, v, token)
+	accepted(t, v, es256(jwt.MapClaims{"jti": "c"}))
+	if n := strings.Count(log.String(), "lives longer than the bucket keeps"); n != 1 || strings.Contains(log.String(), token) {
+		t.Errorf("%d warnings: %s", n, log.String())
+	}
+}
+
 func TestRevocations_KeysAreWhatTheDocumentsSay(t *testing.T) {
 	full := sha256.Sum256([]byte("ann@example.org"))
 	if got, want := RevocationKey(ByUser, "ann@example.org"), fmt.Sprintf("sub.%x", full); got != want {
@@ -169,6 +192,8 @@ func TestRevocations_KeysAreWhatTheDocumentsSay(t *testing.T) {
 func FuzzRevocationEntries(f *testing.F) {
 	f.Add("sub.ann", `{}`)
 	f.Add(RevocationKey(ByUser, "ann"), `{"before": 1e300}`)
+	f.Add(RevocationKey(ByUser, "ann"), `{"before": 1} until tomorrow`)
+	f.Add(RevocationKey(ByUser, "ann"), `{}}`)
 	f.Add("conn.a-1", `{"until":"2026-01-01T00:00:00Z"`)
 	f.Add(RevocationKey(ByToken, "x"), `[{"before":-1}]`)
 	f.Fuzz(func(t *testing.T, key, value string) {

@@ -79,6 +79,28 @@ func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
 	}
 }
 
+// Real processes on a real cluster, with a wide margin for a machine that is busy.
+func TestSuite_InSmallARevocationEndsStreamsWithinSeconds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	chosen, err := choose("revoke")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rows, err := run(ctx, sizes["test"], []string{"headgate"}, chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != 3 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, row := range rows[1:] {
+		if f := row.Figures["headgate"]; f.Passes != sizes["test"].Rounds || f.Max <= 0 || f.Max > 3000 {
+			t.Errorf("%s: %v %s", row.Name, f, row.Unit)
+		}
+	}
+}
+
 func find(t *testing.T, rows []Row, prefix string) Row {
 	t.Helper()
 	for _, r := range rows {

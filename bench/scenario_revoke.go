@@ -18,11 +18,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"headgate/internal/devnats"
 )
 
 const (
@@ -41,12 +38,15 @@ routes:
 
 // revoke: how long the streams of a session go on after it has been revoked, over three replicas on a cluster of three servers.
 func revoke(l *Lab) ([]Row, error) {
-	c, err := newRevoking(l)
+	c, err := newRevoking(l, "CONTROL=true")
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
-	var rows []Row
+	rows, err := c.memory()
+	if err != nil {
+		return rows, err
+	}
 	for _, others := range []int{0, revokeOthers} {
 		row := Row{Name: fmt.Sprintf("revocation of a session with %d streams on %d replicas, to the end of the last", l.size.Some, revokeReplicas), Unit: "ms, p50"}
 		if others > 0 {
@@ -78,7 +78,7 @@ type revoking struct {
 	round   int
 }
 
-func newRevoking(l *Lab) (c *revoking, err error) {
+func newRevoking(l *Lab, more ...string) (c *revoking, err error) {
 	c = &revoking{lab: l}
 	defer func() {
 		if err != nil {
@@ -119,8 +119,8 @@ func newRevoking(l *Lab) (c *revoking, err error) {
 		return c, fmt.Errorf("bucket: %w", err)
 	}
 	for n := range revokeReplicas {
-		s, err := l.StartHeadgate("NATS_URL="+urls[n], "ROUTES_FILE="+routes, "AUTH_MODE=jwt", "AUTH_ISSUER=bench", "AUTH_AUDIENCE=headgate", "AUTH_KEY_FILE="+keyFile,
-			"AUTH_QUERY_PARAMETER=access_token", "AUTH_REVOCATION_BUCKET="+revokeBucket, "CONTROL=true")
+		s, err := l.StartHeadgate(append(more, "NATS_URL="+urls[n], "ROUTES_FILE="+routes, "AUTH_MODE=jwt", "AUTH_ISSUER=bench", "AUTH_AUDIENCE=headgate",
+			"AUTH_KEY_FILE="+keyFile, "AUTH_QUERY_PARAMETER=access_token", "AUTH_REVOCATION_BUCKET="+revokeBucket)...)
 		if err != nil {
 			return c, err
 		}
@@ -200,12 +200,58 @@ func (c *revoking) revokeOthers(ctx context.Context, rate int) error {
 	}
 }
 
+// token is one of a session.
+func (c *revoking) token(session string) (string, error) {
+	return jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"iss": "bench", "aud": "headgate", "sub": "ann", "sid": session,
+		"exp": time.Now().Add(time.Hour).Unix()}).SignedString(c.key)
+}
+
+// memory is what an idle stream costs that belongs to somebody, and that operators can see: all of one user, on one of the replicas.
+func (c *revoking) memory() ([]Row, error) {
+	l := c.lab
+	row := Row{Name: fmt.Sprintf("memory per idle stream, %d streams, one subject, with an identity, revocation and control", l.size.Idle), Unit: "bytes"}
+	replica := c.servers[len(c.servers)-1]
+	swarm, err := NewSwarm(replica.Addr, false)
+	if err != nil {
+		return nil, err
+	}
+	defer swarm.Close()
+	text, err := c.token("memory")
+	if err != nil {
+		return nil, err
+	}
+	heap, err := replica.LiveHeap()
+	if err != nil {
+		return nil, err
+	}
+	before, err := l.Settle(replica, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	if err := swarm.Add(l.size.Idle, func(int) string { return "/own?access_token=" + text }, 2*time.Minute); err != nil {
+		return nil, err
+	}
+	after, err := l.Settle(replica, l.size.Still)
+	if err != nil {
+		return nil, err
+	}
+	live, err := replica.LiveHeap()
+	if err != nil {
+		return nil, err
+	}
+	row.note("live heap per stream %s bytes", number(float64(live-heap)/float64(l.size.Idle)))
+	grown := float64(after-before) / float64(l.size.Idle)
+	row.Figures = map[string]Figure{"headgate": {Median: grown, Min: grown, Max: grown, Passes: 1}}
+	row.below(600)
+	row.Noise = l.TakeNoise()
+	return []Row{row}, nil
+}
+
 // once opens the streams of a session, revokes it, and waits until the last of them has ended.
 func (c *revoking) once(ctx context.Context) (time.Duration, error) {
 	c.round++
 	session := fmt.Sprintf("session-%d", c.round)
-	token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"iss": "bench", "aud": "headgate", "sub": "ann", "sid": session, "exp": time.Now().Add(time.Hour).Unix()})
-	text, err := token.SignedString(c.key)
+	text, err := c.token(session)
 	if err != nil {
 		return 0, err
 	}
@@ -256,19 +302,4 @@ func (c *revoking) once(ctx context.Context) (time.Duration, error) {
 // revokedKey is as docs/security.md has it.
 func revokedKey(kind, value string) string {
 	return fmt.Sprintf("%s.%x", kind, sha256.Sum256([]byte(value)))
-}
-
-// runCluster is three real nats-servers as a cluster, with JetStream, in one process.
-func runCluster(spec roleSpec, ready chan<- roleReady) error {
-	apart := func(o *server.Options) { o.StoreDir = filepath.Join(spec.Store, o.ServerName) }
-	servers, err := devnats.StartCluster(revokeReplicas, devnats.Options{JetStream: true, StoreDir: spec.Store, Configure: apart})
-	if err != nil {
-		return err
-	}
-	var urls []string
-	for _, s := range servers {
-		urls = append(urls, s.URL())
-	}
-	ready <- roleReady{Addr: strings.Join(urls, ",")}
-	select {} // until standard input closes, and with it the process
 }

@@ -23,19 +23,19 @@ const (
 // What a silent client costs in the server's own heap is the difference between many of them and a few: whatever is
 // held once for all of them, however much, is no copy.
 func slow(l *Lab) ([]Row, error) {
-	large, err := slowRows(l, slowPayload, "events of 1 KB")
+	large, err := slowRows(l, slowPayload, "events of 1 KB", "")
 	if err != nil {
 		return nil, err
 	}
-	tiny, err := slowRows(l, tinyPayload, "events of 64 B")
+	tiny, err := slowRows(l, tinyPayload, "events of 64 B", ", events of 64 B")
 	return append(large, tiny...), err
 }
 
-func slowRows(l *Lab, payload int, events string) ([]Row, error) {
+func slowRows(l *Lab, payload int, events, suffix string) ([]Row, error) {
 	healthy, few, many := l.size.Some/5, l.size.Some/50, l.size.Some/5
 	kernel := Row{Name: fmt.Sprintf("slow clients, %d beside %d healthy, %s", few, healthy, events), Unit: "KB of kernel memory per slow client, at most"}
-	user := Row{Name: fmt.Sprintf("the same: %d slow clients against %d, %s", many, few, events), Unit: "KB of live heap per slow client"}
-	speed := Row{Name: "healthy clients beside slow ones, " + events, Unit: "share of their rate without slow ones"}
+	user := Row{Name: fmt.Sprintf("the same: %d slow clients against %d%s", many, few, suffix), Unit: "KB of live heap per slow client"}
+	speed := Row{Name: "healthy clients beside slow ones" + suffix, Unit: "share of their rate without slow ones"}
 	held, each, share := samples{}, samples{}, samples{}
 	err := l.interleave(&kernel, max(1, l.size.Passes/5), []string{"headgate", "naive", "hub"}, func(kind string) error {
 		var runs [3]slowResult

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +32,7 @@ type heard struct {
 	replaced int
 	watched  bool
 	detail   string
+	keeps    time.Duration
 }
 
 func (h *heard) Replace(all []Entry) {
@@ -60,6 +63,12 @@ func (h *heard) Watched(ok bool, detail string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.watched, h.detail = ok, detail
+}
+
+func (h *heard) Keeps(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keeps = d
 }
 
 func (h *heard) is(want map[string]string) func() bool {
@@ -213,12 +222,48 @@ func TestWatch_ValuesExpire(t *testing.T) {
 	}
 }
 
+// A bucket may be the mirror of one in another place.
+func TestWatch_OfAMirror(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	origin := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "ORIGIN"})
+	put(t, origin, "sub.a", "1")
+	bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED", Mirror: &jetstream.StreamSource{Name: "KV_ORIGIN"}})
+	_, h := controlled(t, ns.URL(), nil)
+	eventually(t, "what was there", h.is(map[string]string{"sub.a": "1"}))
+	put(t, origin, "sub.b", "2")
+	eventually(t, "what comes", h.is(map[string]string{"sub.a": "1", "sub.b": "2"}))
+}
+
+// A bucket that does not fit is not taken for one that is known.
+func TestWatch_OfABucketThatDoesNotFit(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	kv := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	for n := range 200 {
+		put(t, kv, fmt.Sprintf("sub.%d", n), strings.Repeat("x", 1000))
+	}
+	_, h := controlled(t, ns.URL(), func(c *config.Config) { c.Auth.RevocationEntries = 1 })
+	eventually(t, "that to be told", func() bool {
+		ok, detail := h.state()
+		return !ok && strings.Contains(detail, "more than fits into memory: raise AUTH_REVOCATION_ENTRIES")
+	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.replaced != 0 {
+		t.Error("a part was taken for the whole")
+	}
+}
+
 func TestWatch_MakesTheBucketWhereItMay(t *testing.T) {
 	ns := startNATS(t, devnats.Options{JetStream: true})
 	ttl := func(c *config.Config) { c.Auth.RevocationTTL = time.Hour }
 	r, h := controlled(t, ns.URL(), ttl)
 	eventually(t, "the bucket to be made", h.is(map[string]string{}))
 	_, other := controlled(t, ns.URL(), ttl)
+	eventually(t, "its TTL to be told", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.keeps == time.Hour
+	})
 	if _, err := r.Revoke(t.Context(), "sub.a", []byte("1"), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +303,69 @@ func TestRevoke_TheSameRequestIsWrittenOnce(t *testing.T) {
 	if list, err := kv.History(t.Context(), "kick.a"); err != nil || len(list) != 1 || string(list[0].Value()) != "0" {
 		t.Errorf("%v, %v", list, err)
 	}
+}
+
+// frozen is a way to a server on which nothing moves while it is frozen, and no connection ends.
+func frozen(t *testing.T, to string) (url string, frozen *atomic.Bool) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen = &atomic.Bool{}
+	var relaying sync.WaitGroup
+	relay := func(from, to net.Conn) {
+		defer from.Close()
+		defer to.Close()
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buf)
+			for frozen.Load() {
+				time.Sleep(time.Millisecond)
+			}
+			if err != nil {
+				return
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	relaying.Go(func() {
+		for {
+			near, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", strings.TrimPrefix(to, "nats://"))
+			if err != nil {
+				near.Close()
+				continue
+			}
+			relaying.Go(func() { relay(near, far) })
+			relaying.Go(func() { relay(far, near) })
+		}
+	})
+	t.Cleanup(func() { frozen.Store(false); ln.Close(); relaying.Wait() })
+	return "nats://" + ln.Addr().String(), frozen
+}
+
+// A connection that has silently died is noticed long before NATS gives it up, and what came meanwhile is read behind it.
+func TestWatch_NoticesAConnectionThatHasSilentlyDied(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true})
+	kv := bucketOf(t, ns.URL(), jetstream.KeyValueConfig{Bucket: "REVOKED"})
+	url, freeze := frozen(t, ns.URL())
+	r, h := controlled(t, url, nil)
+	eventually(t, "the bucket", func() bool { ok, _ := h.state(); return ok })
+	freeze.Store(true)
+	began := time.Now()
+	put(t, kv, "sub.a", "1")
+	eventually(t, "the silence to be told", func() bool { ok, _ := h.state(); return !ok })
+	t.Logf("told after %v", time.Since(began))
+	freeze.Store(false)
+	eventually(t, "what came meanwhile", h.is(map[string]string{"sub.a": "1"}))
+	eventually(t, "it to be watched again", func() bool { ok, _ := h.state(); return ok })
+	r.stop() // before the way to the server goes
 }
 
 func TestRevoke_SaysWhatIsMissing(t *testing.T) {

@@ -68,7 +68,7 @@ func (d *Desk) connections(_ context.Context, _ string, request []byte, room int
 				answer.Connections = append(answer.Connections, c)
 				continue
 			}
-			next = c.Place()
+			next = c.Place
 			break
 		}
 		answer.Connections = append(answer.Connections, c)

@@ -1,204 +1,19 @@
 package e2e_test
 
 import (
-	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"headgate/e2e/internal/browser"
 	"headgate/e2e/internal/fault"
 	"headgate/e2e/internal/node"
 	"headgate/e2e/internal/stack"
 )
-
-// engine is where JavaScript runs.
-type engine interface {
-	Eval(ctx context.Context, expression string, out any) error
-	Wait(ctx context.Context, expression string) error
-}
-
-// library is examples/client/headgate.js in Chromium or Node, and the application around it, which has a place where tokens come from.
-type library struct {
-	engine
-	t      *testing.T
-	origin string
-
-	mu    sync.Mutex
-	asked []string // the queries of the requests for tokens
-}
-
-const clientPage = `<!doctype html><meta charset="utf-8"><title>client</title><link rel="icon" href="data:,"><script type="module">
-import * as client from "/headgate.js";
-import { record } from "/client.mjs";
-record(client);
-</script>`
-
-// inEngines runs a test of the client in Chromium and in Node.
-func inEngines(t *testing.T, test func(t *testing.T, l *library)) {
-	for name, open := range map[string]func(*testing.T, *library){"Chromium": openInChromium, "Node": openInNode} {
-		t.Run(name, func(t *testing.T) {
-			l := &library{t: t}
-			s := httptest.NewServer(http.HandlerFunc(l.serve))
-			t.Cleanup(s.Close)
-			l.origin = s.URL
-			open(t, l)
-			l.until(`globalThis.begin !== undefined`)
-			t.Cleanup(func() {
-				if t.Failed() {
-					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // the test's own has ended
-					defer cancel()
-					var seen []string
-					_ = l.Eval(ctx, `seen.map((s) => JSON.stringify(s))`, &seen)
-					t.Logf("what the client told:\n%s", strings.Join(seen, "\n"))
-				}
-			})
-			test(t, l)
-		})
-	}
-}
-
-func openInChromium(t *testing.T, l *library) {
-	p := browser.New(t)
-	l.engine = p
-	ctx, cancel := soon(t)
-	defer cancel()
-	must(t, p.Open(ctx, l.origin+"/"))
-	t.Cleanup(func() { quiet(t, p) })
-}
-
-func openInNode(t *testing.T, l *library) {
-	p := node.New(t)
-	l.engine = p
-	url := func(file string) string {
-		path, err := filepath.Abs(file)
-		must(t, err)
-		return "file://" + path
-	}
-	l.eval(fmt.Sprintf(`Promise.all([load(%q), load(%q)]).then(([client, { record }]) => record(client))`, url("../examples/client/headgate.js"),
-		url("testdata/client.mjs")), nil)
-}
-
-// serve is the application: its page, and /token?life=3s, which gives a token as a session's server would.
-func (l *library) serve(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/headgate.js":
-		http.ServeFile(w, r, "../examples/client/headgate.js")
-	case "/client.mjs":
-		http.ServeFile(w, r, "testdata/client.mjs")
-	case "/token":
-		l.mu.Lock()
-		l.asked = append(l.asked, r.URL.RawQuery)
-		l.mu.Unlock()
-		life, err := time.ParseDuration(r.FormValue("life"))
-		if err != nil {
-			l.t.Errorf("life: %v", err)
-		}
-		fmt.Fprint(w, jwtFor("ann", life))
-	default:
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		fmt.Fprint(w, clientPage)
-	}
-}
-
-// requests are the queries with which tokens were asked for.
-func (l *library) requests() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.asked)
-}
-
-// tokens is a token function whose n-th answer lives as long as the n-th of lives, the last one from then on.
-func (l *library) tokens(lives ...string) string {
-	list, _ := json.Marshal(lives)
-	return fmt.Sprintf(`((lives) => ({renew, signal}) => fetch("%s/token?renew=" + renew + "&life=" + (lives.length > 1 ? lives.shift() : lives[0]), {signal}).then((r) => r.text()))(%s)`,
-		l.origin, list)
-}
-
-// begin connects with options, which are written in JavaScript.
-func (l *library) begin(url, options string) {
-	l.t.Helper()
-	l.eval(fmt.Sprintf("begin(%q, {%s})", url, options), nil)
-}
-
-func (l *library) eval(expression string, out any) {
-	l.t.Helper()
-	ctx, cancel := soon(l.t)
-	defer cancel()
-	must(l.t, l.Eval(ctx, expression, out))
-}
-
-func (l *library) until(expression string) {
-	l.t.Helper()
-	ctx, cancel := soon(l.t)
-	defer cancel()
-	must(l.t, l.Wait(ctx, expression))
-}
-
-// is fails unless an expression has a value.
-func (l *library) is(expression, want string) {
-	l.t.Helper()
-	var got string
-	l.eval("JSON.stringify("+expression+")", &got)
-	if got != want {
-		l.t.Errorf("%s is %s, not %s", expression, got, want)
-	}
-}
-
-// data is the data of the application's events so far.
-func (l *library) data() []string {
-	l.t.Helper()
-	var list []string
-	l.eval(`all("onEvent").map((e) => e.data)`, &list)
-	return list
-}
-
-// clientRoutes are routes for callers with tokens. ORIGIN is the page's.
-const clientRoutes = `
-version: 1
-defaults: {cors: {origins: ["ORIGIN"]}}
-routes:
-  - name: me
-    path: /v1/me
-    source: {type: core, subject: "users.{claims.sub}.notify"}
-  - name: orders
-    path: /v1/orders
-    source: {type: stream, stream: ORDERS, subject: "orders.{claims.sub}.>"}
-    event: {type: order}
-  - name: job
-    path: /v1/jobs/{id}
-    source: {type: stream, stream: JOBS, subject: "jobs.{id}"}
-    end: {when: {field: status, in: [done]}}
-  - {name: narrow, path: /v1/narrow, source: {type: core, subject: narrow}, limits: {connections: 1}, on_overload: retry}
-  - {name: strict, path: /v1/strict, source: {type: core, subject: strict}, limits: {connections: 1}, on_overload: status}
-`
-
-// identified starts headgate for callers with tokens, in front of streams.
-func (l *library) identified(env ...string) (*gate, *stored) {
-	l.t.Helper()
-	s := newStored(l.t)
-	file := filepath.Join(l.t.TempDir(), "secret.txt")
-	must(l.t, os.WriteFile(file, []byte(sharedSecret+"\n"), 0o600))
-	g := &gate{nats: s.nats, pub: s.nats.Connect(l.t)}
-	g.Headgate = stack.StartHeadgate(l.t, stack.Options{NATS: s.nats.URL(), Routes: strings.ReplaceAll(clientRoutes, "ORIGIN", l.origin),
-		Env: pairs(append([]string{"AUTH_MODE", "jwt", "AUTH_ISSUER", "e2e", "AUTH_AUDIENCE", "headgate", "AUTH_SECRET_FILE", file, "AUTH_LEEWAY", "0s",
-			"AUTH_EXPIRY_NOTICE", "2s", "SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms", "SSE_OVERLOAD_RETRY", "1s", "SSE_OVERLOAD_JITTER", "0s",
-			"SSE_HEARTBEAT", "1s"}, env...))})
-	return g, s
-}
 
 func TestClient_ATokenThatIsRenewedInTimeLosesNothing(t *testing.T) {
 	inEngines(t, func(t *testing.T, l *library) {
@@ -226,6 +41,7 @@ func TestClient_ATokenThatIsRenewedInTimeLosesNothing(t *testing.T) {
 		}
 		l.is(`all("onEnd")`, `[{"reason":"token-expired","reconnect":true}]`)
 		l.is(`all("onGap").length + all("onExpiring").length`, "1")
+		l.is(`seen.findLastIndex((s) => s.name === "token") < seen.findIndex((s) => s.name === "onEnd")`, "true") // the new one is there in time
 		if asked := l.requests(); !slices.Equal(asked, []string{"renew=false&life=5s", "renew=true&life=10m"}) {
 			t.Errorf("tokens were asked for with %q", asked)
 		}
@@ -273,6 +89,31 @@ func TestClient_WaitsForItsTokenAsForTheNetwork(t *testing.T) {
 	})
 }
 
+// A session whose next token can be had once only must not be asked twice, though the stream ends before it has answered.
+func TestClient_AsksForOneTokenAtATime(t *testing.T) {
+	inEngines(t, func(t *testing.T, l *library) {
+		g, _ := l.identified()
+		l.begin(g.URL+"/v1/me", `token: (({renew}) => {
+			seen.push({name: "token", what: renew});
+			if (!renew) return `+l.tokens("4s")+`({renew});
+			return new Promise((resolve) => { globalThis.answer = resolve });
+		})`)
+		l.until(`all("onEnd").length === 1 && states().filter((s) => s === "connecting").length === 2`)
+		l.eval(l.tokens("10m")+`({renew: true}).then(answer)`, nil)
+		l.until(`all("onReady").length === 2`)
+		if asked := l.requests(); !slices.Equal(asked, []string{"renew=false&life=4s", "renew=true&life=10m"}) {
+			t.Errorf("tokens were asked for with %q", asked)
+		}
+		l.is(`seen.filter((s) => s.name === "token").map((s) => s.what)`, `[false,false,true,true]`) // each is noted twice here
+	})
+}
+
+func TestClient_RefusesAnAddressThatIsNone(t *testing.T) {
+	inEngines(t, func(t *testing.T, l *library) {
+		l.is(`(() => { try { begin("http://[") } catch (error) { return error.name } })()`, `"TypeError"`)
+	})
+}
+
 func TestClient_ComesBackWhenThereIsRoomHoweverItWasTurnedAway(t *testing.T) {
 	inEngines(t, func(t *testing.T, l *library) {
 		g, _ := l.identified()
@@ -280,7 +121,7 @@ func TestClient_ComesBackWhenThereIsRoomHoweverItWasTurnedAway(t *testing.T) {
 		for path, said := range map[string]string{"/v1/narrow": "waiting cap", "/v1/strict": "waiting refused"} {
 			first := open(t, g.URL+path, "Authorization", bearer)
 			l.eval(`seen = []`, nil)
-			l.begin(g.URL+path, "token: "+l.tokens("10m"))
+			l.begin(g.URL+path, "retry: 50, token: "+l.tokens("10m"))
 			l.until(`states().length >= 5`)
 			var list []string
 			l.eval(`states()`, &list)
@@ -462,9 +303,7 @@ func TestClient_SaysNothingMoreAfterItWasClosed(t *testing.T) {
 
 func TestClient_StaysWhereACallbackThrows(t *testing.T) {
 	l := &library{t: t}
-	s := httptest.NewServer(http.HandlerFunc(l.serve))
-	t.Cleanup(s.Close)
-	l.origin = s.URL
+	l.listen()
 	openInNode(t, l)
 	g, orders := l.identified()
 	l.begin(g.URL+"/v1/orders", "token: "+l.tokens("10m")+`, onEvent: () => { throw new Error("of the application") }`)
@@ -475,72 +314,4 @@ func TestClient_StaysWhereACallbackThrows(t *testing.T) {
 	if said := l.engine.(*node.Process).Said(); strings.Count(said, "of the application") != 2 {
 		t.Errorf("it was not told of: %q", said)
 	}
-}
-
-// The parser is held against the cases of headgate's own decoder, cut at random places.
-func TestClient_ParsesAsTheStandardSays(t *testing.T) {
-	text, err := os.ReadFile("../internal/sse/testdata/vectors.json")
-	must(t, err)
-	var vectors []struct {
-		Name   string
-		Stream string
-		Bytes  []byte
-		Blocks []struct {
-			ID, Type, Data string
-			Retry          int64
-			HasRetry       bool
-			Silent         bool
-		}
-	}
-	must(t, json.Unmarshal(text, &vectors))
-	if len(vectors) < 30 {
-		t.Fatalf("%d vectors", len(vectors))
-	}
-	type block struct {
-		Type        string
-		Data        *string
-		LastEventID string
-		Retry       *int64
-	}
-	show := func(list []block) string {
-		text, _ := json.Marshal(list)
-		return string(text)
-	}
-	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 1))
-	inEngines(t, func(t *testing.T, l *library) {
-		for _, v := range vectors {
-			stream := v.Stream + string(v.Bytes)
-			want := []block{}
-			for _, b := range v.Blocks {
-				w := block{LastEventID: b.ID}
-				if !b.Silent {
-					w.Type, w.Data = b.Type, &b.Data
-				}
-				if b.HasRetry {
-					w.Retry = &b.Retry
-				}
-				want = append(want, w)
-			}
-			for round := range 12 {
-				cuts := []int{}
-				for at := range len(stream) {
-					if round == 1 || round > 1 && random.IntN(4) == 0 { // whole, byte by byte, at random
-						cuts = append(cuts, at)
-					}
-				}
-				places, _ := json.Marshal(cuts)
-				var got []block
-				l.eval(fmt.Sprintf(`parse(Uint8Array.from(atob(%q), (c) => c.charCodeAt(0)), %s)`, base64.StdEncoding.EncodeToString([]byte(stream)), places), &got)
-				for i := range got {
-					if got[i].Data == nil {
-						got[i].Type = "" // no event, no type
-					}
-				}
-				if show(got) != show(want) && len(got)+len(want) > 0 {
-					t.Errorf("%s, cut at %v (seed %d):\n got %s\nwant %s", v.Name, cuts, seed, show(got), show(want))
-				}
-			}
-		}
-	})
 }

@@ -42,6 +42,8 @@ func TestCurl_GetsEventsOneByOneOverEveryProtocol(t *testing.T) {
 		"HTTP/2 by prior knowledge":   {plain, []string{"--http2-prior-knowledge"}, `^HTTP/2 200 `},
 		"HTTP/2 over TLS":             {secure, []string{"--http2", "--cacert", cert.CertFile}, `^HTTP/2 200 `},
 		"HTTP/1.1 over TLS":           {secure, []string{"--http1.1", "--cacert", cert.CertFile}, `^HTTP/1\.1 200 OK\r\n`},
+		"HTTP/1.0 over TLS":           {secure, []string{"--http1.0", "--cacert", cert.CertFile}, `^HTTP/1\.[01] 200 OK\r\n`},
+		"HTTP/1.0 without ALPN":       {secure, []string{"--http1.0", "--no-alpn", "--cacert", cert.CertFile}, `^HTTP/1\.[01] 200 OK\r\n`},
 		"HTTP/1.1, compression asked": {plain, []string{"--http1.1", "--compressed"}, `^HTTP/1\.1 200 OK\r\n`},
 	} {
 		t.Run(name, func(t *testing.T) {

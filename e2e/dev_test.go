@@ -17,12 +17,14 @@ func banner(t *testing.T) (addr, text string) {
 	t.Helper()
 	must(t, stack.BuildHeadgate())
 	addr = proc.FreeAddr(t)
-	p := shell(t, "exec "+stack.HeadgateBinary()+" -dev", "HTTP_ADDR="+addr, "ADMIN_ADDR="+proc.FreeAddr(t))
+	admin := proc.FreeAddr(t)
+	p := shell(t, "exec "+stack.HeadgateBinary()+" -dev", "HTTP_ADDR="+addr, "ADMIN_ADDR="+admin)
 	ctx, cancel := soon(t)
 	defer cancel()
 	_, err := p.WaitOutput(ctx, regexp.MustCompile(`Ctrl-C`))
 	must(t, err)
 	must(t, p.WaitListening(ctx, addr))
+	ready(t, admin)
 	return addr, p.Output()
 }
 

@@ -5,8 +5,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"headgate/e2e/internal/browser"
+	"headgate/e2e/internal/stack"
 )
 
 // follow collects what a page says about its stream, however briefly.
@@ -57,7 +59,7 @@ func logIn(t *testing.T, p *browser.Page, user, password string) {
 
 func TestExample_ASessionCookieBehindALoginPage(t *testing.T) {
 	e := startExample(t, "login", "AUTH_MODE=jwt", "AUTH_LEEWAY=0s AUTH_EXPIRY_NOTICE=3s SSE_RETRY=100ms SSE_RETRY_JITTER=50ms AUTH_MODE=jwt", "-life 1m", "-life 6s")
-	ctx, cancel := soon(t)
+	ctx, cancel := stack.Deadline(t, 2*time.Minute)
 	defer cancel()
 	ann := browser.New(t)
 	must(t, ann.Open(ctx, e.page))
@@ -88,7 +90,12 @@ func TestExample_ASessionCookieBehindALoginPage(t *testing.T) {
 	}
 	must(t, ann.Eval(ctx, `document.querySelector("#logout").click()`, nil))
 	sees(t, ann, `document.querySelector("#state").textContent === "Nobody is logged in."`)
+
+	// A session that has ended elsewhere: the stream goes on until its token ends, then a 401 closes it, and the page shows the login.
 	must(t, ann.Open(ctx, e.page+"?again"))
+	logIn(t, ann, "ann", "correct horse")
+	sees(t, ann, `document.querySelector("#state").textContent === "Connected as ann."`)
+	must(t, ann.Eval(ctx, `fetch("/logout", {method: "POST"}).then(() => 0)`, nil))
 	sees(t, ann, `!document.querySelector("#login").hidden`)
 	quiet(t, ann)
 }

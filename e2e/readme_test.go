@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -51,8 +53,8 @@ func hasPrefix(s string, prefixes []string) bool {
 // startFromReadme starts headgate with a command of the README, on free ports, and returns where it listens.
 func startFromReadme(t *testing.T, command string) string {
 	t.Helper()
-	addr := proc.FreeAddr(t)
-	env := []string{"HTTP_ADDR=" + addr, "ADMIN_ADDR=" + proc.FreeAddr(t)}
+	addr, admin := proc.FreeAddr(t), proc.FreeAddr(t)
+	env := []string{"HTTP_ADDR=" + addr, "ADMIN_ADDR=" + admin}
 	command = strings.Replace(command, "go run .", stack.HeadgateBinary(), 1)
 	if rest, ok := strings.CutPrefix(command, "go build -o headgate . && "); ok {
 		dir := t.TempDir()
@@ -63,7 +65,23 @@ func startFromReadme(t *testing.T, command string) string {
 	ctx, cancel := soon(t)
 	defer cancel()
 	must(t, p.WaitListening(ctx, addr))
+	ready(t, admin)
 	return addr
+}
+
+// ready waits until a headgate says that it is: it listens a moment before it has reached NATS.
+func ready(t *testing.T, admin string) {
+	t.Helper()
+	ctx, cancel := soon(t)
+	defer cancel()
+	h := stack.Headgate{AdminAddr: admin}
+	must(t, stack.Poll(ctx, func() error {
+		status, text, err := h.Admin(ctx, "/readyz")
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("/readyz answers %d: %s", status, text)
+		}
+		return err
+	}))
 }
 
 // curlWorks runs a curl: a stream must show its first event, anything else a status of success.

@@ -114,3 +114,21 @@ func BenchmarkConnectOverSockets(b *testing.B) {
 		_ = conn.Close()
 	}
 }
+
+// BenchmarkSweep is one look for streams whose identity has been revoked, by whatever has been revoked.
+func BenchmarkSweep(b *testing.B) {
+	for _, streams := range []int{20_000, 1_000_000} {
+		b.Run(fmt.Sprint(streams), func(b *testing.B) {
+			r := auth.NewRevocations(100_000, nil, nil)
+			var all []auth.RevocationEntry
+			for i := range 10_000 {
+				all = append(all, auth.RevocationEntry{Key: auth.RevocationKey(auth.ByToken, fmt.Sprint(i)), Stored: time.Now()})
+			}
+			r.Replace(all)
+			sweep := gateway.Sweep(streams, r, func(i int) auth.Marks { return auth.MarksOfUser(fmt.Sprint("u", i)) })
+			for b.Loop() {
+				sweep()
+			}
+		})
+	}
+}

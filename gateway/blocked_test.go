@@ -16,8 +16,8 @@ import (
 	"headgate/internal/sse"
 )
 
-// twoBuckets is the page of a client of two buckets, whose keys begin with the names of the route's sources.
-type twoBuckets struct {
+// bucketsPage is the page of a client of two buckets, whose keys begin with the names of the route's sources.
+type bucketsPage struct {
 	*reader
 	keys  map[string]string
 	state map[string]bool // of which a state is being given
@@ -25,7 +25,7 @@ type twoBuckets struct {
 	slow  int             // jumps
 }
 
-func twoBucketsRoute(policy string) modelRoute {
+func bothRoute(policy string) modelRoute {
 	return streamRoute("both", "", "", func(r *modelRoute) {
 		r.Sources = []config.Source{{Name: "one", Type: "kv", Stream: "ONE", Subject: "one.>"}, {Name: "two", Type: "kv", Stream: "TWO", Subject: "two.>"}}
 		r.SlowConsumer = policy
@@ -33,14 +33,14 @@ func twoBucketsRoute(policy string) modelRoute {
 }
 
 // read takes events until ok.
-func (b *twoBuckets) read(ok func() bool) {
+func (b *bucketsPage) read(ok func() bool) {
 	b.t.Helper()
 	for !ok() {
 		b.take(b.next())
 	}
 }
 
-func (b *twoBuckets) take(e sse.Event) {
+func (b *bucketsPage) take(e sse.Event) {
 	b.t.Helper()
 	switch e.Type {
 	case "$ready", "$live":
@@ -71,7 +71,7 @@ func (b *twoBuckets) take(e sse.Event) {
 }
 
 // has says whether a key has a value, and no state is being given.
-func (b *twoBuckets) has(key, value string) func() bool {
+func (b *bucketsPage) has(key, value string) func() bool {
 	return func() bool { return len(b.state) == 0 && b.keys[key] == value }
 }
 
@@ -109,7 +109,7 @@ func TestBucket_ABlockedClientOfTwoThatBeginAgain(t *testing.T) {
 type blockedWorld struct {
 	*pit
 	buckets        map[string]jetstream.KeyValue
-	blocked, quick *twoBuckets
+	blocked, quick *bucketsPage
 }
 
 func newBlockedWorld(t *testing.T, policy string) *blockedWorld {
@@ -123,7 +123,7 @@ func newBlockedWorld(t *testing.T, policy string) *blockedWorld {
 		w.make(name)
 		w.put(name+".gone", "1")
 	}
-	cfg := modelConfig(ns.URL(), routesOf([]modelRoute{twoBucketsRoute(policy)}))
+	cfg := modelConfig(ns.URL(), routesOf([]modelRoute{bothRoute(policy)}))
 	cfg.SSE.BufferBytes, cfg.SSE.BufferAge, cfg.SSE.WriteTimeout = 8<<20, time.Minute, time.Minute
 	w.gw = startReplica(t, cfg).ready()
 	w.blocked, w.quick = w.open(), w.open()
@@ -134,8 +134,8 @@ func (w *blockedWorld) make(name string) {
 	w.buckets[name] = w.bucket(jetstream.KeyValueConfig{Bucket: strings.ToUpper(name), Storage: jetstream.MemoryStorage})
 }
 
-func (w *blockedWorld) open() *twoBuckets {
-	b := &twoBuckets{reader: w.pit.open("/both", ""), keys: map[string]string{}, state: map[string]bool{"one": true, "two": true}}
+func (w *blockedWorld) open() *bucketsPage {
+	b := &bucketsPage{reader: w.pit.open("/both", ""), keys: map[string]string{}, state: map[string]bool{"one": true, "two": true}}
 	b.read(func() bool { return b.given == 1 })
 	return b
 }
@@ -175,7 +175,7 @@ func (w *blockedWorld) begin(name string, silent bool) {
 }
 
 // same reads the last changes, and compares.
-func (w *blockedWorld) same(b *twoBuckets) {
+func (w *blockedWorld) same(b *bucketsPage) {
 	w.t.Helper()
 	b.read(func() bool { return b.has("one.last", "1")() && b.has("two.last", "1")() })
 	want := map[string]string{}

@@ -61,11 +61,35 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l := &later{ResponseWriter: w, stale: true}
 		for l.stale {
 			l.stale = false
-			s.current.Load().mux.ServeHTTP(l, r)
+			s.pipeline(l, r)
 		}
 		if l.do != nil {
 			s.carry(l.do)
 		}
+	}
+}
+
+// pipeline runs a request through its endpoint. On HTTP/2, where the goroutine of a handler is new and may stay for hours, that is done on
+// another one, which ends with it: the stack that the pipeline needs is gone then, and that of the handler has never grown. In HTTP/1 the
+// handler's goroutine has read the request and shaken hands before, so its stack has grown anyway.
+func (s *Server) pipeline(l *later, r *http.Request) {
+	if r.ProtoMajor < 2 {
+		s.current.Load().mux.ServeHTTP(l, r)
+		return
+	}
+	ended := make(chan any)
+	go func() {
+		defer func() { // the handler is there until then
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
+				p = fmt.Sprintf("%v\n%s", p, debug.Stack()) // net/http shows only where it is said again
+			}
+			ended <- p
+		}()
+		s.current.Load().mux.ServeHTTP(l, r)
+	}()
+	if p := <-ended; p != nil {
+		panic(p)
 	}
 }
 

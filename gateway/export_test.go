@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"headgate/auth"
 	"headgate/internal/config"
 	"headgate/internal/delivery"
 )
@@ -165,4 +166,15 @@ func (s *Server) Known() int {
 	n := 0
 	s.conns.Range(func(any, any) bool { n++; return true })
 	return n
+}
+
+// Sweep makes a table of streams whose identities have these marks, and returns what looks for the revoked ones.
+func Sweep(n int, r Revocations, m func(i int) auth.Marks) func() {
+	s := &Server{revoked: r}
+	s.streams.init(true, false)
+	s.condemned.init()
+	for i := range n {
+		s.streams.own(s.streams.take(0, uint64(i), netip.IPv6Unspecified()), m(i), about{})
+	}
+	return s.findRevoked
 }

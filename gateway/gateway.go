@@ -37,7 +37,7 @@ type Bridge interface {
 // Delivery takes streams. Every client it has taken comes back once through Server.Ended.
 type Delivery interface {
 	Handover(conn net.Conn, c delivery.Client) error
-	Serve(gone <-chan struct{}, w delivery.Writer, c delivery.Client) delivery.Reason
+	Serve(gone <-chan struct{}, w delivery.Writer, c *delivery.Client) delivery.Reason
 	EndWhere(match func(tag uint64) bool, r delivery.Reason, over time.Duration)
 }
 
@@ -63,7 +63,7 @@ type PublishLimiter interface {
 
 // Revocations say whose identity has been withdrawn. Changed is ready when there may be more of them.
 type Revocations interface {
-	Find(m *auth.Marks) auth.Verdict
+	FindAll(list []auth.Marks, verdicts []auth.Verdict)
 	Connections(prefix string) []string
 	Changed() <-chan struct{}
 }

@@ -16,6 +16,7 @@ import (
 	"headgate/internal/config"
 	"headgate/internal/delivery"
 	"headgate/internal/flow"
+	"headgate/internal/sse"
 )
 
 // One test per weakness.
@@ -211,6 +212,37 @@ func TestHardening_PanicInThePageIsInTheLog(t *testing.T) {
 	eventually(t, "the line", func() bool {
 		return strings.Contains(r.logs.String(), "level=ERROR") && strings.Contains(r.logs.String(), "broken page")
 	})
+}
+
+// On HTTP/2 the pipeline has a goroutine of its own, where nobody would stop a panic.
+func TestHardening_PanicOnHTTP2EndsItsRequestAlone(t *testing.T) {
+	r := start(t, withTLS(t, nil), func(s *setup) {
+		s.console = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("broken page") })
+	})
+	client := tlsClient(true)
+	rd := r.openWith(client, r.requestTLS(http.MethodGet, "/v1/prices/A"))
+	rd.want("$ready")
+	r.bridge.mu.Lock()
+	opened := r.bridge.open
+	r.bridge.open = func(context.Context, flow.Request) (flow.Opened, error) { panic("broken") }
+	r.bridge.mu.Unlock()
+	resp, err := client.Do(r.requestTLS(http.MethodGet, "/v1/prices/B"))
+	if err != nil || resp.StatusCode != http.StatusInternalServerError {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	resp.Body.Close()
+	r.bridge.mu.Lock()
+	r.bridge.open = opened
+	r.bridge.mu.Unlock()
+	if resp, err := client.Do(r.requestTLS(http.MethodGet, "/console/")); err == nil {
+		resp.Body.Close()
+		t.Errorf("a broken page is answered with %s", resp.Status)
+	}
+	eventually(t, "the line", func() bool {
+		return strings.Contains(r.logs.String(), "broken page") && strings.Contains(r.logs.String(), "hardening_test.go")
+	})
+	r.bridge.push(sse.NewFrame("price", []byte("1")), 1)
+	rd.want("price") // on the same connection
 }
 
 func TestHardening_PanicInDeliveryLeavesNothingBehind(t *testing.T) {

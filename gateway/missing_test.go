@@ -218,9 +218,7 @@ func TestMissing_WhatTheUserMayNotReadIsTheSame(t *testing.T) {
 			})
 			s.refuses(t)
 			for _, want := range []string{"the NATS user may not read the stream", request + ".ORDERS", request + ".KV_FLAGS", "headgate -check -online"} {
-				if !strings.Contains(s.logs.String(), want) {
-					t.Errorf("the log does not say %q", want)
-				}
+				eventually(t, "the log to say "+want, func() bool { return strings.Contains(s.logs.String(), want) })
 			}
 			if err := s.nats.Reload(storingUsers(nil)); err != nil {
 				t.Fatal(err)

@@ -143,7 +143,7 @@ func TestModel_FaultsOfACluster(t *testing.T) {
 	w.sameKeys(clients)
 }
 
-// faults kills servers and moves leaders until ctx ends. One server is away at a time.
+// faults kills servers and moves leaders until ctx ends. One server is away, or behind, at a time.
 func (w *world) faults(ctx context.Context, members []*member) {
 	rnd := w.rand(4000)
 	for {
@@ -172,5 +172,28 @@ func (w *world) killOne(ctx context.Context, m *member, rnd *rand.Rand) {
 	m.kill()
 	nap(ctx, time.Duration(rnd.IntN(2500))*time.Millisecond)
 	m.start()
-	nap(ctx, time.Second) // it takes part again
+	w.healed("A", "B", "KV_FLAGS")
+}
+
+// healed waits until every server has all of some streams again. Until then another fault would be more than three replicas can bear: of
+// a stream in memory nothing would be left.
+func (w *world) healed(streams ...string) {
+	for _, name := range streams {
+		w.do("have three replicas of "+name, func(ctx context.Context) error {
+			s, err := w.js.Stream(ctx, name)
+			if err != nil {
+				return err
+			}
+			c := s.CachedInfo().Cluster
+			if c == nil || c.Leader == "" || len(c.Replicas) != 2 {
+				return fmt.Errorf("%+v", c)
+			}
+			for _, r := range c.Replicas {
+				if !r.Current || r.Offline || r.Lag > 0 {
+					return fmt.Errorf("%+v", r)
+				}
+			}
+			return nil
+		})
+	}
 }

@@ -43,7 +43,7 @@ func finish(w *world, clients []*modelClient) {
 				w.t.Logf("%s took %v%s", c.name, d, c.recent(20))
 			}
 			if !c.complete() && !c.ended {
-				c.fail("does not get to the end")
+				c.fail("does not get to the end: %s", c.behind())
 			}
 			c.verify()
 		})
@@ -60,13 +60,16 @@ func finish(w *world, clients []*modelClient) {
 }
 
 // complete says whether the client is at the end of all its streams.
-func (c *modelClient) complete() bool {
+func (c *modelClient) complete() bool { return c.behind() == "" }
+
+// behind says of which stream it is not at the end.
+func (c *modelClient) behind() string {
 	for _, tr := range c.tracks {
 		if last := c.w.lastMatch(tr); !tr.known || tr.at.Tag != last.Tag || tr.at.Seq < last.Seq {
-			return false
+			return fmt.Sprintf("at %v of %v in %s", tr.at, last, tr.stream)
 		}
 	}
-	return true
+	return ""
 }
 
 // lastMatch is the last message that is for a client.

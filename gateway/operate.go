@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ type Connection struct {
 	Client   netip.Addr `json:"client"`
 	Since    time.Time  `json:"since"`
 
-	index uint32
+	Place uint32 `json:"-"` // in the table: a list that begins from there begins with it
 }
 
 // Numbers are what a process has open.
@@ -59,7 +58,12 @@ func (s *Server) fits(f Filter) func(r *row) bool {
 		case f.Subject == "":
 			return true
 		}
-		return slices.ContainsFunc(r.about.subjects, func(followed string) bool { return subject.Intersects(followed, f.Subject) })
+		for followed := range strings.SplitSeq(r.about.subjects, " ") {
+			if subject.Intersects(followed, f.Subject) {
+				return true
+			}
+		}
+		return false
 	}
 }
 
@@ -75,15 +79,12 @@ func (s *Server) Connections(f Filter, from uint32, limit int) (list []Connectio
 			next = r.index
 			return false
 		}
-		list = append(list, Connection{ID: s.requestID(r.number), Route: s.lives.at(r.route).name, User: r.about.user, Subjects: r.about.subjects,
-			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), index: r.index})
+		list = append(list, Connection{ID: s.requestID(r.number), Route: s.lives.at(r.route).name, User: r.about.user, Subjects: strings.Split(r.about.subjects, " "),
+			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), Place: r.index})
 		return true
 	})
 	return list, next
 }
-
-// Place is where a connection is in the table, for a list that begins with it.
-func (c *Connection) Place() uint32 { return c.index }
 
 // Kick ends the streams that fit, with $end kicked, and says how many. It is not remembered: who comes back is let in.
 func (s *Server) Kick(f Filter) int {

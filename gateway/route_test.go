@@ -15,7 +15,7 @@ import (
 type nothing struct{}
 
 func (nothing) Handover(net.Conn, delivery.Client) error { return net.ErrClosed }
-func (nothing) Serve(<-chan struct{}, delivery.Writer, delivery.Client) delivery.Reason {
+func (nothing) Serve(<-chan struct{}, delivery.Writer, *delivery.Client) delivery.Reason {
 	return delivery.Internal
 }
 func (nothing) EndWhere(func(uint64) bool, delivery.Reason, time.Duration) {}

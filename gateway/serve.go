@@ -50,9 +50,13 @@ func (s *Server) newHTTPServer() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}
+	srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get, NextProtos: alpn}
 	return srv, nil
 }
+
+// alpn is what clients may ask for in the TLS handshake (RFC 7301, section 6, and the registry it made). Go's own list ends at http/1.1,
+// and curl --http1.0 names http/1.0 alone: it would be refused with an alert.
+var alpn = []string{"h2", "http/1.1", "http/1.0"}
 
 func serveOn(srv *http.Server, ln net.Listener) error {
 	if srv.TLSConfig != nil {

@@ -327,7 +327,7 @@ func TestListen_SaysWhichVariableIsWrong(t *testing.T) {
 func TestConsole_IsMountedAndTheRootLeadsThereInDev(t *testing.T) {
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "page "+r.URL.Path) })
 	dev := start(t, func(s *setup) { s.cfg.Dev, s.console = true, page })
-	if resp := dev.get("/"); resp.StatusCode != http.StatusTemporaryRedirect || resp.Header.Get("Location") != "/console/" {
+	if resp := dev.get("/"); resp.StatusCode != http.StatusTemporaryRedirect || resp.Header.Get("Location") != "/console/" || resp.Header.Get("Vary") != "" {
 		t.Errorf("%d %v", resp.StatusCode, resp.Header)
 	}
 	if resp := dev.get("/console/app.js"); resp.body != "page /console/app.js" {

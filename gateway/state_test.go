@@ -50,9 +50,9 @@ func (s *seen) Handover(conn net.Conn, c delivery.Client) error {
 	return s.Server.Handover(conn, c)
 }
 
-func (s *seen) Serve(gone <-chan struct{}, w delivery.Writer, c delivery.Client) delivery.Reason {
+func (s *seen) Serve(gone <-chan struct{}, w delivery.Writer, c *delivery.Client) delivery.Reason {
 	s.mu.Lock()
-	s.clients = append(s.clients, c)
+	s.clients = append(s.clients, *c)
 	s.mu.Unlock()
 	return s.Server.Serve(gone, w, c)
 }

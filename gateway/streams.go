@@ -49,8 +49,8 @@ type streams struct {
 // about is what operators see of a stream beyond the table.
 type about struct {
 	user     string // sub
-	subjects []string
-	began    int64 // Unix seconds
+	subjects string // with spaces between, which are in none of them
+	began    int64  // Unix seconds
 }
 
 // init says what the table keeps beside admissions: owners to find those whose identity is revoked, descriptions for operators.
@@ -209,4 +209,31 @@ func (t *streams) copySlab(n int, from uint32, rows []row) []row {
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// owned is a slab of streams that belong to somebody: what the sweep looks at.
+type owned struct {
+	tags    []uint64
+	numbers []uint64
+	marks   []auth.Marks
+}
+
+// copyOwned fills o with the n-th slab. It is false behind the last one.
+func (t *streams) copyOwned(n int, o *owned) bool {
+	o.tags, o.numbers, o.marks = o.tags[:0], o.numbers[:0], o.marks[:0]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n >= len(t.slabs) {
+		return false
+	}
+	for i := range t.slabs[n] {
+		st := &t.slabs[n][i]
+		if st.gen%2 == 0 {
+			continue
+		}
+		o.tags = append(o.tags, uint64(st.gen)<<32|uint64(n*streamSlab+i))
+		o.numbers = append(o.numbers, st.number)
+		o.marks = append(o.marks, t.owners[n][i])
+	}
+	return true
 }

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// sweepPause is the least time between two sweeps; a sweep that took long is followed by ten times as long a pause, so that
-	// revocations cost a tenth of a processor at most, however many come.
+	// sweepPause is the least time between two sweeps. One that took long is followed by a pause four times as long, so that revocations
+	// cost a fifth of a processor at most however many come; but by no longer one than maxPause, which a revocation may have to wait.
 	sweepPause = 20 * time.Millisecond
+	maxPause   = 300 * time.Millisecond
 	// sweepAgain is when those that should have ended are looked at again.
 	sweepAgain = 100 * time.Millisecond
 )
@@ -85,14 +86,16 @@ func (s *Server) own(tag uint64, id *auth.Identity, specs []flow.Spec) {
 	}
 	if s.streams.described {
 		a.began = s.now().Unix()
+		var all []string
 		for _, spec := range specs {
 			for _, subj := range spec.Subjects {
 				if spec.Kind == flow.KV {
 					subj = "$KV." + spec.Stream + "." + subj // ADR-8 of nats-architecture-and-design
 				}
-				a.subjects = append(a.subjects, subj)
+				all = append(all, subj)
 			}
 		}
+		a.subjects = strings.Join(all, " ") // of a single one this is that one
 	}
 	s.streams.own(tag, m, a)
 }
@@ -120,7 +123,7 @@ func (s *Server) sweep(ctx context.Context) {
 		began := time.Now()
 		s.findRevoked()
 		s.carryOut()
-		pause := time.NewTimer(max(sweepPause, 10*time.Since(began)))
+		pause := time.NewTimer(min(max(sweepPause, 4*time.Since(began)), maxPause))
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -143,21 +146,19 @@ func (s *Server) findRevoked() {
 		}
 	}
 	var revoked, kicked []uint64
-	s.streams.each(0, func(r *row) bool {
-		switch {
-		case mine[r.number]:
-			revoked = append(revoked, r.tag())
-		case r.marks.None():
-		default:
-			switch s.revoked.Find(&r.marks) {
-			case auth.Revoked:
-				revoked = append(revoked, r.tag())
-			case auth.Kicked:
-				kicked = append(kicked, r.tag())
+	var slab owned
+	verdicts := make([]auth.Verdict, streamSlab)
+	for n := 0; s.streams.copyOwned(n, &slab); n++ {
+		s.revoked.FindAll(slab.marks, verdicts)
+		for i, tag := range slab.tags {
+			switch {
+			case verdicts[i] == auth.Revoked, len(mine) > 0 && mine[slab.numbers[i]]:
+				revoked = append(revoked, tag)
+			case verdicts[i] == auth.Kicked:
+				kicked = append(kicked, tag)
 			}
 		}
-		return true
-	})
+	}
 	if len(revoked) > 0 {
 		s.condemned.add(revoked, delivery.Revoked)
 	}

@@ -72,8 +72,11 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 	c.route.life.open.Inc()
 	*taken, c.answered = true, true
 	c.w.WriteHeader(http.StatusOK)
+	if c.r.ProtoMajor >= 2 {
+		_ = rc.Flush() // not on the handler's goroutine, since it takes a deep stack, see pipeline; who is gone is found out later
+	}
 	s.opened(c)
-	opened := served{tag: client.Tag, began: c.began, gone: c.r.Context().Done(), client: client, out: responseWriter{c.w, rc}}
+	opened := served{tag: client.Tag, began: c.began, gone: c.r.Context().Done(), client: &client, out: responseWriter{c.w, rc}}
 	if l, ok := c.w.(*later); ok {
 		l.do = &opened
 		return
@@ -97,7 +100,7 @@ type served struct {
 	tag    uint64
 	began  time.Time
 	gone   <-chan struct{}
-	client delivery.Client
+	client *delivery.Client
 	out    responseWriter
 }
 
@@ -113,7 +116,7 @@ func (s *Server) carry(o *served) {
 		}
 	}()
 	client := o.client
-	o.client = delivery.Client{} // nothing of it is needed for as long as the stream lasts
+	o.client = nil // nothing of it is needed for as long as the stream lasts
 	s.delivery.Serve(o.gone, o.out, client)
 }
 

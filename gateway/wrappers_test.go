@@ -53,7 +53,7 @@ func (full) Handover(net.Conn, delivery.Client) error { return errNoDescriptors 
 type panicking struct{ *delivery.Server }
 
 func (panicking) Handover(net.Conn, delivery.Client) error { panic("broken") }
-func (panicking) Serve(_ <-chan struct{}, _ delivery.Writer, c delivery.Client) delivery.Reason {
+func (panicking) Serve(_ <-chan struct{}, _ delivery.Writer, c *delivery.Client) delivery.Reason {
 	c.Source.Close()
 	panic("broken")
 }

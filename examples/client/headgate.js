@@ -14,14 +14,8 @@ const TRY_AGAIN = new Set([408, 425, 429, 500, 502, 503, 504]); // every other s
 const OWN = { $ready: 'onReady', $snapshot: 'onSnapshot', $live: 'onLive', $gap: 'onGap', $expiring: 'onExpiring', $end: 'onEnd' };
 
 /**
- * @typedef {object} StreamEvent
- * @property {string} type
- * @property {string} data
- * @property {string} lastEventId
- *
- * @typedef {object} Closed Why a stream is over for good.
- * @property {string} reason `done` and the like from headgate's $end, `finished` (204), `refused`, or `closed` by the caller
- * @property {StreamError} [error] what was refused
+ * @typedef {{reason: string, error?: StreamError}} Closed Why a stream is over for good: `done` and the like from headgate's $end,
+ *   `finished` (204), `refused` with the error, or `closed` by the caller.
  *
  * @typedef {object} Options
  * @property {string | ((about: {renew: boolean, signal: AbortSignal}) => string | Promise<string>)} [token] A token, or what gives one. It
@@ -32,10 +26,9 @@ const OWN = { $ready: 'onReady', $snapshot: 'onSnapshot', $live: 'onLive', $gap:
  * @property {RequestCredentials} [credentials] of fetch, where there is no token
  * @property {number} [retry] milliseconds between two attempts, until the stream says otherwise
  * @property {number} [silence] milliseconds without a byte after which a connection counts as dead: a few heartbeats; 0 = for ever
- * @property {(event: StreamEvent) => void} [onEvent] an event of the application
+ * @property {(event: {type: string, data: string, lastEventId: string}) => void} [onEvent] an event of the application
  * @property {(ready: {connection: string, route: string, position: string}) => void} [onReady]
- * @property {(snapshot: {count: number}) => void} [onSnapshot]
- * @property {(live: {}) => void} [onLive]
+ * @property {(snapshot: {count: number}) => void} [onSnapshot] and `onLive`, without data
  * @property {(gap: {reason: string, certain: boolean, source: string, from?: number, to?: number, next: string}) => void} [onGap]
  * @property {(expiring: {in: number}) => void} [onExpiring]
  * @property {(end: {reason: string, cause?: string, reconnect: boolean}) => void} [onEnd]
@@ -67,6 +60,7 @@ export class Stream {
   #failures = 0; // since there was last a stream
   #token; // the one in use; undefined = to be asked for
   #renew = false; // the next one that is asked for must be a new one
+  #asking = null; // {answer, abort} while one is asked for
   #renewal = 0; // timer
   #warned = false; // this connection has had its $expiring
   #end = null; // data of $end
@@ -80,7 +74,7 @@ export class Stream {
   closed = new Promise((resolve) => { this.#finish = resolve; });
 
   constructor(url, options) {
-    this.#url = url;
+    this.#url = new URL(url, globalThis.location?.href);
     this.#options = options;
     this.#retry = options.retry ?? FIRST_RETRY * (0.5 + Math.random());
     this.lastEventId = options.lastEventId ?? '';
@@ -102,6 +96,7 @@ export class Stream {
     clearTimeout(this.#renewal);
     this.#options.signal?.removeEventListener('abort', this.#aborted);
     this.#request?.abort();
+    this.#unask();
     this.#wake();
     this.#finish(over);
   }
@@ -139,6 +134,7 @@ export class Stream {
       if (this.#end) return { why: this.#end.cause ?? this.#end.reason, wait: this.#retry }; // headgate has spread it over its clients
       return { why: 'cut', wait: this.#backoff() };
     } catch (error) {
+      if (watch.silent) this.#unask();
       return { why: watch.silent ? 'silent' : 'failed', wait: this.#backoff(), error };
     } finally {
       watch.stop();
@@ -173,18 +169,34 @@ export class Stream {
   async #bearer(signal) {
     const { token } = this.#options;
     if (typeof token !== 'function') return token;
-    if (this.#token === undefined) {
-      signal.throwIfAborted();
-      this.#token = await unlessAborted(token({ renew: this.#renew, signal }), signal);
-      this.#renew = false;
-    }
+    if (this.#token === undefined) await unlessAborted((this.#asking ?? this.#inquire(token)).answer, signal);
     return this.#token;
+  }
+
+  // inquire asks for a token, once at a time and beyond the end of a connection: a session that gives its next token once only would
+  // lose it to the second question.
+  #inquire(token) {
+    const abort = new AbortController();
+    const asking = { abort };
+    this.#asking = asking;
+    asking.answer = (async () => token({ renew: this.#renew, signal: abort.signal }))().then((fresh) => {
+      if (this.#asking === asking) [this.#token, this.#renew] = [fresh, false];
+    }).finally(() => {
+      if (this.#asking === asking) this.#asking = null;
+    });
+    asking.answer.catch(() => {}); // nobody may be waiting for it any more
+    return asking;
+  }
+
+  // unask gives up a question that is not answered.
+  #unask() {
+    this.#asking?.abort.abort();
+    this.#asking = null;
   }
 
   // forget makes the next request ask for another token.
   #forget() {
-    this.#token = undefined;
-    this.#renew = true;
+    [this.#token, this.#renew] = [undefined, true];
   }
 
   // renewSoon gets the next token while the old one is still good, so that the reconnection need not wait for it: at a random moment, for
@@ -219,10 +231,7 @@ export class Stream {
     this.lastEventId = lastEventId;
     if (retry !== null) this.#retry = retry;
     if (data === null) return;
-    if (!type.startsWith('$')) {
-      this.#tell('onEvent', { type, data, lastEventId });
-      return;
-    }
+    if (!type.startsWith('$')) return this.#tell('onEvent', { type, data, lastEventId });
     const said = parseJSON(data) ?? {};
     if (type === '$ready') this.#failures = 0;
     if (type === '$expiring') this.#renewSoon(Number(said.in) || 0, this.#request.signal);
@@ -322,10 +331,7 @@ export class Parser {
   }
 
   #line(line) {
-    if (line === '') {
-      this.#block();
-      return;
-    }
+    if (line === '') return this.#block();
     this.#lines++;
     const colon = line.indexOf(':'); // in front: a comment, a field without a name, which means nothing
     const name = colon === -1 ? line : line.slice(0, colon);
@@ -340,10 +346,7 @@ export class Parser {
     if (this.#lines === 0) return;
     const data = this.#data.length === 0 ? null : this.#data.join('\n');
     const block = { type: this.#type || 'message', data, lastEventId: this.#id, retry: this.#retry };
-    this.#lines = 0;
-    this.#type = '';
-    this.#data = [];
-    this.#retry = null;
+    [this.#lines, this.#type, this.#data, this.#retry] = [0, '', [], null];
     this.#onBlock(block);
   }
 }
@@ -355,8 +358,7 @@ function isStream(response) {
 
 async function problemOf(response) {
   const type = response.headers.get('Content-Type') ?? '';
-  const problem = type.startsWith('application/problem+json') ? parseJSON(await response.text()) : undefined;
-  return problem ?? {};
+  return (type.startsWith('application/problem+json') && parseJSON(await response.text())) || {};
 }
 
 // retryAfter is in milliseconds, 0 where there is none: seconds or a date (RFC 9110, section 10.2.3).
@@ -375,6 +377,7 @@ const timer = (wait) => Math.min(wait, LONGEST_TIMER);
 
 // unlessAborted waits for what a caller's function promises, and no longer than for the signal.
 async function unlessAborted(promise, signal) {
+  signal.throwIfAborted();
   let stop;
   const aborted = new Promise((_, reject) => {
     stop = () => reject(signal.reason);

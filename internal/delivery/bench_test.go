@@ -89,3 +89,19 @@ func tcpPair(b testing.TB) (near, far net.Conn) {
 	}
 	return <-done, far
 }
+
+// BenchmarkEndWhere is how long a shard looks for those that are to end.
+func BenchmarkEndWhere(b *testing.B) {
+	for _, clients := range []int{20_000, 1_000_000} {
+		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+			walk := delivery.Walk(clients)
+			tags := map[uint64]struct{}{}
+			for i := range 1000 {
+				tags[uint64(i*13)] = struct{}{}
+			}
+			for b.Loop() {
+				walk(func(tag uint64) bool { _, ok := tags[tag]; return ok })
+			}
+		})
+	}
+}

@@ -53,7 +53,7 @@ func (r *rig) serve(w delivery.Writer, gone <-chan struct{}, c delivery.Client) 
 		c.Source = r.topic.open()
 	}
 	c.Policy, c.Ready = r.policy, readyFrame(c.Tag)
-	go func() { ended <- r.server.Serve(gone, w, c) }()
+	go func() { ended <- r.server.Serve(gone, w, &c) }()
 	return ended
 }
 

@@ -142,7 +142,7 @@ func (r *rig) handle(w http.ResponseWriter, req *http.Request) {
 	if r.transport == "writer" {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.WriteHeader(200)
-		r.server.Serve(req.Context().Done(), responseWriter{w, http.NewResponseController(w)}, c)
+		r.server.Serve(req.Context().Done(), responseWriter{w, http.NewResponseController(w)}, &c)
 		return
 	}
 	c.Head = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")

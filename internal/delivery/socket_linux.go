@@ -11,8 +11,9 @@ import (
 )
 
 // notSentLowWater bounds what the kernel holds for a client that does not read: beyond it the socket refuses bytes
-// (tcp(7), TCP_NOTSENT_LOWAT). Without it the kernel keeps up to 4 MB each.
-const notSentLowWater = 32 << 10
+// (tcp(7), TCP_NOTSENT_LOWAT). Without it the kernel keeps up to 4 MB each. With tiny events it takes more than twice as much memory as
+// it holds bytes: this keeps a client below 64 KB of it.
+const notSentLowWater = 24 << 10
 
 // userTimeout is after which time without an acknowledgement the kernel gives a peer up (tcp(7), TCP_USER_TIMEOUT): dead machines,
 // and live ones that do not read.

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -22,6 +23,7 @@ const (
 	maxRequest = 64 << 10  // bytes of a request that are looked at
 	maxAnswer  = 512 << 10 // bytes of an answer, or what the server takes, if that is less
 	reserve    = 4 << 10   // of what the server takes, for headers
+	offerAgain = 5 * time.Second
 )
 
 // Endpoint is one thing that operators can ask for.
@@ -106,11 +108,14 @@ func (s *Service) Run(ctx context.Context) error {
 			_ = service.Stop() // fails when the connection is closed, and then it has ended
 		}
 	}()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.wake:
+		case <-again.C:
 		}
 		s.mu.Lock()
 		nc := s.nc
@@ -121,9 +126,10 @@ func (s *Service) Run(ctx context.Context) error {
 		added, err := s.add(ctx, nc)
 		if err != nil {
 			if nc.IsConnected() {
-				s.cfg.Log.Error("the control service cannot be offered", "error", err)
+				s.cfg.Log.Error("the control service cannot be offered; headgate tries again", "error", err, "after", offerAgain)
 			}
-			continue // the next connection
+			again.Reset(offerAgain)
+			continue
 		}
 		service, on = added, nc
 	}

@@ -33,6 +33,7 @@ type Listener interface {
 	Replace(all []Entry)            // the whole content
 	Apply(changes []Entry)          // in their order
 	Watched(ok bool, detail string) // whether changes are heard of now, and why not
+	Keeps(d time.Duration)          // how long the bucket keeps a value; 0 = for ever
 }
 
 // WatchConfig is what a Watch needs.
@@ -70,12 +71,16 @@ type Watch struct {
 	watched bool
 	told    string    // the last detail
 	retry   time.Time // when the bucket is tried to be made again
+	unread  bool      // the feed has no table: the bucket does not fit
+	at      uint64    // what the last Replace was of
+	all     time.Time // when it was
 }
 
 const (
 	lookEvery  = time.Second // for the state of the feed, which nobody announces
 	makeAgain  = 2 * time.Second
-	maxPending = 1 << 16 // changes that wait; beyond it everything is read again instead
+	maxPending = 1 << 16     // changes that wait; beyond it everything is read again instead
+	allAgain   = time.Minute // after changes everything is told again, for a listener that could not keep it all
 )
 
 // NewWatch does no I/O; Run serves.
@@ -187,7 +192,8 @@ func (w *Watch) follow(ctx context.Context) {
 	if w.feed.Wait(wait) != nil {
 		return
 	}
-	if link, _, _, err := w.feed.Follow([]string{kv.Subject(w.cfg.Bucket, ">")}, follower{w}); err == nil {
+	// Everything: in a mirror of a bucket the subjects are those of the other bucket.
+	if link, _, _, err := w.feed.Follow([]string{">"}, follower{w}); err == nil {
 		w.link = link
 	}
 }
@@ -197,14 +203,17 @@ func (w *Watch) tell() {
 	if w.link == nil {
 		return
 	}
+	again := time.Since(w.all) >= allAgain && w.feed.State().Cursor != w.at
 	w.mu.Lock()
-	list, seqs, dirty := w.pending, w.seqs, w.dirty
+	list, seqs, dirty := w.pending, w.seqs, w.dirty || again
 	w.pending, w.seqs, w.dirty = nil, nil, false
 	w.mu.Unlock()
 	if dirty {
 		rows, err := w.feed.Table([]string{">"})
+		w.unread = err != nil
 		if err == nil {
 			defer rows.Use.End()
+			w.at, w.all = rows.At, time.Now()
 			all := make([]Entry, len(rows.Items))
 			for i, it := range rows.Items {
 				all[i] = entryOf(it)
@@ -237,12 +246,15 @@ func (w *Watch) look() {
 		w.log.Warn("revocations are not heard of any more; those that are known stay in force", "cause", detail)
 	}
 	w.watched, w.told = ok, detail
+	if inc := w.feed.State().Inc; ok && inc != nil {
+		w.cfg.Listener.Keeps(inc.Config.MaxAge)
+	}
 	w.cfg.Listener.Watched(ok, detail)
 }
 
 func (w *Watch) state() (ok bool, detail string) {
 	w.mu.Lock()
-	away, dirty := w.nc == nil, w.dirty
+	away := w.nc == nil
 	w.mu.Unlock()
 	s := w.feed.State()
 	switch {
@@ -254,9 +266,9 @@ func (w *Watch) state() (ok bool, detail string) {
 		return false, fmt.Sprintf("the bucket %s cannot be read: %v", w.cfg.Bucket, s.Missing)
 	case s.Err != "":
 		return false, fmt.Sprintf("the bucket %s cannot be read: %s", w.cfg.Bucket, s.Err)
-	case !s.Ready:
+	case !s.Ready || w.link == nil:
 		return false, fmt.Sprintf("the bucket %s is being read", w.cfg.Bucket)
-	case dirty:
+	case w.unread:
 		return false, fmt.Sprintf("the bucket %s holds more than fits into memory: raise AUTH_REVOCATION_ENTRIES and restart", w.cfg.Bucket)
 	}
 	return true, "watched"
