@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"slices"
@@ -346,4 +347,39 @@ func TestCheck_SeesAStreamWhoseRouteIsNotKnown(t *testing.T) {
 	if err != nil || len(broken) != 2 { // the route has lost its number, the stream its route
 		t.Errorf("%q, %v", broken, err)
 	}
+}
+
+// Streams that stay with their handler, and requests that find their route given up on HTTP/2, where the pipeline has a goroutine of its own.
+func TestReload_OnHTTP2(t *testing.T) {
+	certFile, keyFile := writeCertificate(t, t.TempDir(), "localhost")
+	r := start(t, func(s *setup) {
+		s.cfg.RoutesSpread = 0
+		s.cfg.HTTP.TLSCertFile, s.cfg.HTTP.TLSKeyFile = certFile, keyFile
+	})
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
+	open := func(path string) *reader {
+		req := r.request(http.MethodGet, path)
+		req.URL.Scheme = "https"
+		rd := r.openWith(client, req)
+		if rd.resp.ProtoMajor != 2 {
+			t.Fatalf("HTTP/%d", rd.resp.ProtoMajor)
+		}
+		rd.want("$ready")
+		return rd
+	}
+	stays, ends := open("/v1/feed?subject=feed.a"), open("/v1/prices/ACME")
+	changed := prices()
+	changed.Event = "price"
+	r.reload(changed, feed())
+	ends.wantEnd("route-changed")
+	r.settled()
+	r.limiter.mu.Lock()
+	r.limiter.hook = func() {
+		r.reload(prices(), feed())
+		r.settled()
+	}
+	r.limiter.mu.Unlock()
+	open("/v1/prices/ACME")
+	r.bridge.push(sse.NewFrame("", []byte("after")), 1)
+	stays.want("message")
 }
