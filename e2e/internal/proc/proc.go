@@ -152,16 +152,26 @@ func (p *Process) Stop() {
 	}
 }
 
-// FreeAddr is a loopback address on which nobody listens. Another process may take it before it is used; the ports come from
-// the ephemeral range in turn, so that takes a rare accident.
+// given are the addresses that FreeAddr has given: two parts of one test must not get the same.
+var given sync.Map
+
+// FreeAddr is a loopback address on which nobody listens, and another one each time. Another process may take it before it is used; the
+// system picks from thousands of ports, so that takes a rare accident.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+	for range 100 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatalf("find a free port: %v", err)
+		}
+		addr := ln.Addr().String()
+		ln.Close()
+		if _, before := given.LoadOrStore(addr, true); !before {
+			return addr
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("find a free port: all have been used by this test binary")
+	return ""
 }
 
 // WaitListening waits until something accepts connections on addr, or p ends.

@@ -78,6 +78,7 @@ func launch(t testing.TB, o Options) *Headgate {
 		"SHUTDOWN_DELAY": "0s",
 		"SHUTDOWN_DRAIN": "1s", // for the end of the test; tests of the drain set their own
 		"PATH":           os.Getenv("PATH"), "HOME": os.Getenv("HOME"), "TMPDIR": os.TempDir(),
+		"XDG_CACHE_HOME": filepath.Join(filepath.Dir(HeadgateBinary()), "cache"), // goes with the test run
 	}
 	if o.NATS != "" {
 		env["NATS_URL"] = o.NATS
