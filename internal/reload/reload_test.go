@@ -83,9 +83,10 @@ func (w *watched) settle(context.Context) bool {
 	return w.left <= 0
 }
 
+// write puts a whole file in place: the looks of most tests are too close together to wait for one that is being written.
 func (w *watched) write(text string) {
 	w.t.Helper()
-	if err := os.WriteFile(w.file, []byte(text), 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(w.file+".new", []byte(text), 0o600), os.Rename(w.file+".new", w.file)); err != nil {
 		w.t.Fatal(err)
 	}
 }
