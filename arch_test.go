@@ -114,6 +114,7 @@ func TestPackagesImportDownwardsOnly(t *testing.T) {
 		"internal/config":   with("internal/keyform"),
 		"internal/admin":    nil,
 		"internal/devnats":  nil,
+		"internal/reload":   nil,
 		"console":           nil,
 		"internal/keyform":  nil,
 		"auth":              {"internal/subject", "internal/keyform"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -39,7 +40,7 @@ func (p *program) serveDev(ctx context.Context, cfg config.Config, log *slog.Log
 	}
 	natsURL := first(cfg.NATS.URL)
 	return p.serve(ctx, cfg, log, &extra{
-		page: page(cfg, natsURL, p.name),
+		page: func(cfg config.Config) http.Handler { return page(cfg, natsURL, p.name) },
 		parts: func(s *system, ps *parts) {
 			if demonstrates(cfg) {
 				ps.start("demo", newDemo(s.bridge, values, s.delivery.Streams, log).run)

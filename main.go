@@ -39,15 +39,15 @@ type program struct {
 	environ []string
 	stdout  io.Writer
 	stderr  io.Writer
-	signals <-chan os.Signal // the first begins the drain, the second stops at once
+	signals <-chan os.Signal // the first begins the drain, the second stops at once; SIGHUP may ask for another look at the routes file
 	name    string           // what to call it in a shell
 	cache   string           // the user's directory for what can be made again, "" if there is none
 }
 
 func main() {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // SIGHUP: the terminal is gone
-	cache, _ := os.UserCacheDir()                                         // only -dev needs it, and says so
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	cache, _ := os.UserCacheDir() // only -dev needs it, and says so
 	p := program{args: os.Args[1:], environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: signals, name: callName(os.Args[0]), cache: cache}
 	os.Exit(p.run(context.Background()))
 }
@@ -133,7 +133,12 @@ func (p *program) run(ctx context.Context) int {
 
 // load reads the configuration. With -dev the key pair of this machine is part of it; without one, nobody is asked for tokens.
 func (p *program) load(dev bool) (config.Config, []config.Warning, error) {
-	options := config.Options{Environ: p.environ, Dev: dev}
+	return p.loadWith(dev, nil)
+}
+
+// loadWith does so, reading files with read; nil = as they are.
+func (p *program) loadWith(dev bool, read func(string) ([]byte, error)) (config.Config, []config.Warning, error) {
+	options := config.Options{Environ: p.environ, Dev: dev, ReadFile: read}
 	var missing []config.Warning
 	if dev {
 		var err error

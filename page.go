@@ -34,6 +34,9 @@ func page(cfg config.Config, natsURL, name string) http.Handler {
 	})
 }
 
+// plainPage is that of a gateway that is not -dev.
+func plainPage(cfg config.Config) http.Handler { return page(cfg, "", "") }
+
 func pageRoute(r config.Route, base string, dev bool) console.Route {
 	out := console.Route{Name: r.Name, Path: fullPath(base, r.Path), Stream: len(r.Sources) > 0, Required: r.AuthRequired, IDs: r.Resume.Enabled}
 	for _, m := range placeholder.FindAllStringSubmatch(r.Path, -1) {

@@ -29,7 +29,7 @@ import (
 // Bridge is the process's side towards NATS. Its methods may be called from any goroutine, and before, during and after Run.
 type Bridge struct {
 	core    *core.Core
-	streams *stream.Streams // nil: no route has a stream or a bucket
+	streams *stream.Streams
 	ctl     *publisher
 	gaps    *gap.Counters
 
@@ -55,8 +55,8 @@ func New(c config.Config, log *slog.Logger, reg prometheus.Registerer) (*Bridge,
 		Gaps: b.gaps})
 	b.ctl = newPublisher(cfg, opts, log, metrics)
 	wants, err := streamsOf(c.Routes)
-	if err != nil || len(wants) == 0 {
-		return b, err
+	if err != nil {
+		return nil, err
 	}
 	b.streams = stream.New(stream.Config{NATS: cfg, JetStream: c.JetStream, Options: opts, Wants: wants, Format: b.core.Format,
 		Encoded: b.core.Encoded, Gaps: b.gaps, Log: log, Registerer: reg, Connections: metrics})
@@ -77,9 +77,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	for _, g := range b.ctl.guests {
 		wg.Go(func() { _ = g.Run(ctx) })
 	}
-	if b.streams != nil {
-		wg.Go(func() { streamsErr = b.streams.Run(ctx) })
-	}
+	wg.Go(func() { streamsErr = b.streams.Run(ctx) })
 	wg.Wait()
 	hangUp() // last: what is at NATS is cleared up over it
 	hung.Wait()
@@ -108,20 +106,14 @@ func (b *Bridge) Open(ctx context.Context, req flow.Request) (flow.Opened, error
 			}
 		}
 	}
-	switch {
-	case !joined:
+	if !joined {
 		return b.core.Open(ctx, req)
-	case b.streams == nil:
-		return flow.Opened{}, fmt.Errorf("bridge: %w: no route has a stream", flow.ErrMissing)
 	}
 	return b.openJoint(ctx, req)
 }
 
 // Prefilled says whether the newest messages of all streams have been read into memory, and if not, of which they have not.
 func (b *Bridge) Prefilled() (bool, string) {
-	if b.streams == nil {
-		return true, "no streams"
-	}
 	return b.streams.Prefilled()
 }
 
@@ -177,42 +169,8 @@ func (b *Bridge) connections() (states []conn.State, roles []string) {
 	for i := range states {
 		roles = append(roles, fmt.Sprintf("data-%d", i))
 	}
-	conns := []*conn.Conn{b.ctl.conn}
-	if b.streams != nil {
-		conns = append(conns, b.streams.Conns()...)
-	}
-	for _, c := range conns {
+	for _, c := range append([]*conn.Conn{b.ctl.conn}, b.streams.Conns()...) {
 		states, roles = append(states, c.State()), append(roles, c.Role())
 	}
 	return states, roles
-}
-
-// streamsOf are the streams and buckets that routes read.
-func streamsOf(routes []config.Route) ([]stream.Want, error) {
-	var wants []stream.Want
-	for _, r := range routes {
-		for _, s := range r.Sources {
-			w := stream.Want{Name: s.Stream, Filters: s.Allow}
-			switch s.Type {
-			case "stream":
-				if len(s.Allow) == 0 {
-					t, err := subject.ParseTemplate(s.Subject)
-					if err != nil {
-						return nil, fmt.Errorf("route %q: %w", r.Name, err)
-					}
-					w.Filters = []string{t.Pattern()}
-				}
-			case "kv":
-				t, err := subject.ParseKey(s.Subject)
-				if err != nil {
-					return nil, fmt.Errorf("route %q: %w", r.Name, err)
-				}
-				w.Bucket, w.Filters = true, []string{t.Pattern()}
-			default:
-				continue
-			}
-			wants = append(wants, w)
-		}
-	}
-	return wants, nil
 }

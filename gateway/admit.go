@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 
@@ -17,7 +18,21 @@ func (s *Server) admit(c *call) (uint64, *refusal) {
 	if refused, ok := s.limiter.Connect(c.addr); !ok {
 		return 0, overLimit(refused)
 	}
-	return s.streams.take(c.route.index, c.number, c.addr), nil
+	return s.streams.take(c.route.life.index, c.number, c.addr), nil
+}
+
+// errStale is of a request whose route was given up before it was admitted: it begins again, with the routes that there are now.
+var errStale = errors.New("the route is not there any more")
+
+// stale says so, of a request that has just been admitted: whoever comes later is not waited for any more (see Settle).
+func (s *Server) stale(c *call, tag uint64) bool {
+	if !c.route.life.closed.Load() {
+		return false
+	}
+	if st, ok := s.streams.give(tag); ok {
+		s.limiter.Release(st.admission(c.route.name))
+	}
+	return true
 }
 
 // admitCaller is the second half, for somebody who may read what he asks for: the user, the route and the process.
@@ -41,7 +56,7 @@ func limited(id *auth.Identity) ratelimit.User {
 // release gives an admission back that did not become a stream.
 func (s *Server) release(tag uint64) {
 	if st, ok := s.streams.give(tag); ok {
-		s.limiter.Release(st.admission(s.routes[st.route].name))
+		s.limiter.Release(st.admission(s.lives.at(st.route).name))
 	}
 }
 

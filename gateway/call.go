@@ -58,8 +58,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !canonical(r.URL) || r.Method == http.MethodConnect:
 		s.run(w, r, func(c *call) error { return s.dispatch(c, &endpoint{}) })
 	default:
-		l := &later{ResponseWriter: w}
-		s.pipeline(l, r)
+		l := &later{ResponseWriter: w, stale: true}
+		for l.stale {
+			l.stale = false
+			s.pipeline(l, r)
+		}
 		if l.do != nil {
 			s.carry(l.do)
 		}
@@ -71,7 +74,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handler's goroutine has read the request and shaken hands before, so its stack has grown anyway.
 func (s *Server) pipeline(l *later, r *http.Request) {
 	if r.ProtoMajor < 2 {
-		s.mux.ServeHTTP(l, r)
+		s.current.Load().mux.ServeHTTP(l, r)
 		return
 	}
 	ended := make(chan any)
@@ -83,7 +86,7 @@ func (s *Server) pipeline(l *later, r *http.Request) {
 			}
 			ended <- p
 		}()
-		s.mux.ServeHTTP(l, r)
+		s.current.Load().mux.ServeHTTP(l, r)
 	}()
 	if p := <-ended; p != nil {
 		panic(p)
@@ -109,6 +112,10 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, do func(*call) erro
 	}
 	err := do(c)
 	if err == nil || err == errGone {
+		return
+	}
+	if l, ok := w.(*later); ok && err == errStale {
+		l.stale, c.counted = true, true
 		return
 	}
 	refused, ok := err.(*refusal)

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,28 +22,48 @@ type certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
 	now               func() time.Time
+	metrics           *metrics
 
 	current atomic.Pointer[tls.Certificate]
 
-	mu      sync.Mutex   // only ever tried: one handshake looks, the others go on with what there is
-	seen    [2]fileState // guarded by mu: what the files were at the last attempt
-	checked time.Time    // guarded by mu
+	mu      sync.Mutex        // only ever tried: one handshake looks, the others go on with what there is
+	seen    [sha256.Size]byte // guarded by mu: what was in the files at the last attempt
+	checked time.Time         // guarded by mu
 }
 
-type fileState struct {
-	modified time.Time
-	size     int64
+// pemFiles is what is in the two files.
+type pemFiles struct {
+	cert, key []byte
+	err       error
 }
 
-func newCertificate(certFile, keyFile string, log *slog.Logger, now func() time.Time) (*certificate, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, now: now}
-	c.seen, c.checked = c.look(), now()
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
+// sum is what contents are compared by. Times are not: those of a mounted secret may be the same in two versions.
+func (f pemFiles) sum() [sha256.Size]byte {
+	return sha256.Sum256(slices.Concat(f.cert, []byte{0}, f.key))
+}
+
+func newCertificate(certFile, keyFile string, log *slog.Logger, now func() time.Time, m *metrics) (*certificate, error) {
+	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, now: now, metrics: m}
+	files := c.look()
+	if err := c.take(files); err != nil {
 		return nil, fmt.Errorf("gateway: HTTP_TLS_CERT_FILE=%s, HTTP_TLS_KEY_FILE=%s: %w", certFile, keyFile, err)
 	}
-	c.current.Store(&pair)
+	c.seen, c.checked = files.sum(), now()
 	return c, nil
+}
+
+// take makes what is in the files the listener's certificate, if it is one.
+func (c *certificate) take(files pemFiles) error {
+	if files.err != nil {
+		return files.err
+	}
+	pair, err := tls.X509KeyPair(files.cert, files.key)
+	if err != nil {
+		return err
+	}
+	c.current.Store(&pair)
+	c.metrics.certificate.Set(float64(pair.Leaf.NotAfter.Unix()))
+	return nil
 }
 
 // get is tls.Config.GetCertificate.
@@ -59,30 +82,25 @@ func (c *certificate) check() {
 		return
 	}
 	c.checked = now
-	if seen := c.look(); seen != c.seen {
-		c.seen = seen
-		c.reload()
+	files := c.look()
+	sum := files.sum()
+	if sum == c.seen {
+		return
 	}
-}
-
-func (c *certificate) reload() {
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
-	if err != nil {
+	c.seen = sum
+	if err := c.take(files); err != nil {
+		c.metrics.certificates["refused"].Inc()
 		c.log.Error("the new certificate is of no use, the old one stays", "file", c.certFile, "error", err)
 		return
 	}
-	c.current.Store(&pair)
+	c.metrics.certificates["taken"].Inc()
 	c.log.Info("certificate read again", "file", c.certFile)
 }
 
-// look follows symbolic links, as Kubernetes changes a mounted secret by changing one. A file that cannot be seen counts as changed
-// when it is back.
-func (c *certificate) look() [2]fileState {
-	var states [2]fileState
-	for i, name := range []string{c.certFile, c.keyFile} {
-		if info, err := os.Stat(name); err == nil {
-			states[i] = fileState{info.ModTime(), info.Size()}
-		}
-	}
-	return states
+// look reads both files, through symbolic links, as Kubernetes changes a mounted secret by changing one. A file that cannot be read is
+// seen as empty.
+func (c *certificate) look() pemFiles {
+	cert, certErr := os.ReadFile(c.certFile)
+	key, keyErr := os.ReadFile(c.keyFile)
+	return pemFiles{cert, key, errors.Join(certErr, keyErr)}
 }

@@ -82,6 +82,24 @@ func (t *Table) Give(tag uint64) (number uint64, ok bool) {
 	return st.number, ok
 }
 
+// Lose forgets the first route, whose streams go on, until what it returns is called.
+func (s *Server) Lose() (find func()) {
+	all := s.lives.all.Load()
+	s.lives.remove((*all)[:1])
+	return func() { s.lives.all.Store(all) }
+}
+
+// Lives is how many routes may have streams.
+func (s *Server) Lives() int {
+	n := 0
+	for _, lf := range s.lives.copied() {
+		if lf != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // Waiting is how many connections wait for a request.
 func (s *Server) Waiting() int { return s.waiting.len() }
 

@@ -132,6 +132,7 @@ type limiter struct {
 	released              int
 	addrs                 []netip.Addr
 	users                 []ratelimit.User // that were admitted, in order
+	hook                  func()           // called once, by the next Connect
 }
 
 func (l *limiter) Admit(user ratelimit.User, _ string) (ratelimit.Refusal, bool) {
@@ -146,6 +147,13 @@ func (l *limiter) Admit(user ratelimit.User, _ string) (ratelimit.Refusal, bool)
 }
 
 func (l *limiter) Connect(addr netip.Addr) (ratelimit.Refusal, bool) {
+	l.mu.Lock()
+	hook := l.hook
+	l.hook = nil
+	l.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.refuse != nil {

@@ -94,12 +94,11 @@ type Server struct {
 	revoked    Revocations // nil: nobody can be revoked
 	now        func() time.Time
 	proxies    []netip.Prefix
-	mux        *http.ServeMux
-	routes     []*route // a stream's entry in the table says which, by number
 	metrics    *metrics
 	instance   string // begins every connection id of this process
 
 	// Safe for everyone.
+	lives      lives
 	streams    streams
 	conns      sync.Map // net.Conn -> *connection, until it is a stream or closed
 	waiting    *waiting
@@ -107,7 +106,12 @@ type Server struct {
 	endings    *endlog
 	nowAndThen rate.Sometimes // for warnings that would otherwise come with every request
 
+	// Owned by whoever calls Reload and Settle.
+	retired []retired
+	lived   uint64 // lives that there have been
+
 	// Atomic.
+	current   atomic.Pointer[table]
 	draining  atomic.Bool
 	requests  atomic.Uint64 // number of the last request
 	forwarded atomic.Bool   // the warning about X-Forwarded-For has been given
@@ -137,26 +141,14 @@ func New(o Options) (*Server, error) {
 	}
 	s.streams.init(o.Identities != nil && (o.Revoked != nil || o.Config.Control), o.Config.Control)
 	s.condemned.init()
-	var errs []error
-	for _, cr := range o.Config.Routes {
-		rt, err := compileRoute(cr, o.Config)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		rt.index = uint32(len(s.routes))
-		s.routes = append(s.routes, rt)
-	}
-	if err := s.buildMux(o.Console); err != nil {
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
+	first, err := s.newTable(o.Config.Routes, o.Console)
+	if err != nil {
 		return nil, err
 	}
-	var err error
-	if s.metrics, err = newMetrics(o.Registerer, s.routes); err != nil {
+	if s.metrics, err = newMetrics(o.Registerer); err != nil {
 		return nil, err
 	}
+	s.install(first)
 	s.waiting, err = newWaiting(o.Config.Limit.WaitingConnections, o.Registerer)
 	return s, err
 }
@@ -192,7 +184,7 @@ func (s *Server) Ended(e delivery.Ended) {
 	if !ok {
 		return
 	}
-	rt := s.routes[st.route]
+	rt := s.lives.at(st.route)
 	s.limiter.Release(st.admission(rt.name))
 	rt.open.Dec()
 	s.metrics.ended(e)

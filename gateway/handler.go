@@ -29,6 +29,9 @@ func (s *Server) stream(c *call) error {
 	if refused != nil {
 		return refused
 	}
+	if s.stale(c, tag) {
+		return errStale
+	}
 	taken := false
 	defer func() {
 		if !taken {
@@ -73,7 +76,12 @@ func (s *Server) stream(c *call) error {
 	if err := s.stillGood(c, id); err != nil {
 		return err
 	}
-	return s.deliver(c, s.client(c, id, tag, key, opened), &taken)
+	err = s.deliver(c, s.client(c, id, tag, key, opened), &taken)
+	if why := c.route.life.over(); taken && why != delivery.None {
+		// A reload has taken its route away. It has ended the streams that it saw; perhaps it did not see this one.
+		s.condemned.add([]uint64{tag}, why)
+	}
+	return err
 }
 
 // notOpened tells a client that went away while we waited, and one that has seen the end of its stream, from a source that could not

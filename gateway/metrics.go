@@ -25,10 +25,13 @@ type metrics struct {
 	connect  prometheus.Histogram
 	lasted   prometheus.Histogram
 	panics   prometheus.Counter
+
+	certificate  prometheus.Gauge // 0 without TLS
+	certificates map[string]prometheus.Counter
 }
 
 // newMetrics makes and registers them, every series that can be foreseen at zero.
-func newMetrics(reg prometheus.Registerer, routes []*route) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	ends := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_stream_ends_total",
 		Help: "Streams that ended, by the reason that $end and the log name too."}, []string{"reason"})
 	m := &metrics{
@@ -44,12 +47,13 @@ func newMetrics(reg prometheus.Registerer, routes []*route) (*metrics, error) {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_request_panics_total",
 			Help: "Requests that ended in a panic. Every one is a bug."}),
 	}
+	certificates := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_certificate_reloads_total",
+		Help: "Times the listener's certificate had changed and was read again: taken, or refused."}, []string{"result"})
+	m.certificate = prometheus.NewGauge(prometheus.GaugeOpts{Name: "headgate_certificate_expiry_timestamp_seconds",
+		Help: "When the listener's certificate expires; 0 without TLS."})
+	m.certificates = map[string]prometheus.Counter{"taken": certificates.WithLabelValues("taken"), "refused": certificates.WithLabelValues("refused")}
 	for _, r := range delivery.Reasons() {
 		m.ends[r] = ends.WithLabelValues(r.String())
-	}
-	for _, rt := range routes {
-		rt.open = m.streams.WithLabelValues(rt.name)
-		rt.opened = m.requests.WithLabelValues(rt.name, outcomeOpened)
 	}
 	for _, k := range []kind{notFound, internal} {
 		m.requests.WithLabelValues(noRoute, problems[k].slug)
@@ -58,7 +62,7 @@ func newMetrics(reg prometheus.Registerer, routes []*route) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.streams, ends, m.connect, m.lasted, m.panics} {
+	for _, c := range []prometheus.Collector{m.requests, m.streams, ends, m.connect, m.lasted, m.panics, m.certificate, certificates} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)
@@ -71,10 +75,27 @@ func (m *metrics) request(c *call) {
 	}
 	c.counted = true
 	if c.outcome == outcomeOpened {
-		c.route.opened.Inc()
+		c.route.life.opened.Inc()
 		return
 	}
-	m.requests.WithLabelValues(c.routeName(), c.outcome).Inc()
+	name := c.routeName()
+	if c.route != nil && c.route.life.forgotten.Load() {
+		name = noRoute
+	}
+	m.requests.WithLabelValues(name, c.outcome).Inc()
+}
+
+// live gives a route its series.
+func (m *metrics) live(lf *life) {
+	lf.open = m.streams.WithLabelValues(lf.name)
+	lf.opened = m.requests.WithLabelValues(lf.name, outcomeOpened)
+}
+
+// forget removes the series of a route that is gone.
+func (m *metrics) forget(name string) {
+	of := prometheus.Labels{"route": name}
+	m.streams.DeletePartialMatch(of)
+	m.requests.DeletePartialMatch(of)
 }
 
 // ended counts one ended stream.

@@ -39,23 +39,23 @@ func (e *endpoint) allow() string {
 
 // buildMux gives every path its endpoint. Patterns carry no method, so that every answer for a known path is ours; a pattern for
 // everything else makes the answer for unknown paths ours too.
-func (s *Server) buildMux(console http.Handler) error {
-	endpoints, errs := gather(s.routes)
-	s.mux = http.NewServeMux()
+func (s *Server) buildMux(routes []*route, console http.Handler) (*http.ServeMux, error) {
+	endpoints, errs := gather(routes)
+	mux := http.NewServeMux()
 	var placed []*endpoint
 	for _, e := range endpoints {
-		if err := register(s.mux, e.pattern, s.at(e)); err != nil {
+		if err := register(mux, e.pattern, s.at(e)); err != nil {
 			errs = append(errs, conflict(e, placed, err))
 			continue
 		}
 		placed = append(placed, e)
 	}
-	if err := s.mountConsole(console); err != nil {
+	if err := s.mountConsole(mux, console); err != nil {
 		errs = append(errs, err)
 	}
 	// A route may have taken every path already; then there is no unknown one.
-	_ = register(s.mux, "/", s.at(&endpoint{}))
-	return errors.Join(errs...)
+	_ = register(mux, "/", s.at(&endpoint{}))
+	return mux, errors.Join(errs...)
 }
 
 // gather joins routes that share a path.
@@ -120,20 +120,20 @@ func register(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
 }
 
 // mountConsole puts the console page at /console/, below the base path, and with -dev in the place of an unclaimed root.
-func (s *Server) mountConsole(console http.Handler) error {
+func (s *Server) mountConsole(mux *http.ServeMux, console http.Handler) error {
 	if console == nil {
 		return nil
 	}
 	root := joinPath(s.cfg.HTTP.BasePath, "/")
 	at := root + "console/"
 	h := http.StripPrefix(strings.TrimSuffix(root, "/"), console)
-	if err := register(s.mux, at, h); err != nil {
+	if err := register(mux, at, h); err != nil {
 		return fmt.Errorf("gateway: the console page needs %s, which a route has taken; give the route another path, "+
 			"or set CONSOLE=false", at)
 	}
 	if s.cfg.Dev {
 		// 307: RFC 9110, section 15.4.8. Not permanent, because the next thing on this port is another project.
-		_ = register(s.mux, root+"{$}", http.RedirectHandler(at, http.StatusTemporaryRedirect))
+		_ = register(mux, root+"{$}", http.RedirectHandler(at, http.StatusTemporaryRedirect))
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ type object = map[string]any
 // OpenAPI describes the routes as clients see them, in OpenAPI 3.2 (spec.openapis.org/oas/v3.2.0), whose itemSchema says what a stream
 // consists of. It names no NATS subject but those that clients may name themselves. version is that of the program.
 func (s *Server) OpenAPI(version string) []byte {
-	endpoints, _ := gather(s.routes) // New has reported what cannot go together
+	endpoints, _ := gather(s.current.Load().routes) // New has reported what cannot go together
 	d := describer{s: s, responses: object{"Finished": object{
 		"description": "The stream has ended, and this client has seen its end. An EventSource stays away for good."}}}
 	paths := object{}

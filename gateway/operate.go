@@ -53,7 +53,7 @@ func (s *Server) fits(f Filter) func(r *row) bool {
 			return false
 		case f.User != "" && !r.marks.SameUser(&user):
 			return false
-		case f.Route != "" && s.routes[r.route].name != f.Route:
+		case f.Route != "" && s.lives.at(r.route).name != f.Route:
 			return false
 		case f.Subject == "":
 			return true
@@ -79,7 +79,7 @@ func (s *Server) Connections(f Filter, from uint32, limit int) (list []Connectio
 			next = r.index
 			return false
 		}
-		list = append(list, Connection{ID: s.requestID(r.number), Route: s.routes[r.route].name, User: r.about.user, Subjects: strings.Split(r.about.subjects, " "),
+		list = append(list, Connection{ID: s.requestID(r.number), Route: s.lives.at(r.route).name, User: r.about.user, Subjects: strings.Split(r.about.subjects, " "),
 			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), Place: r.index})
 		return true
 	})
@@ -103,14 +103,13 @@ func (s *Server) Kick(f Filter) int {
 // Numbers are what is open now.
 func (s *Server) Numbers() Numbers {
 	n := Numbers{Instance: s.instance, Routes: map[string]int{}, Draining: s.Draining()}
-	counts := make([]int, len(s.routes))
+	for _, rt := range s.current.Load().routes {
+		n.Routes[rt.name] = 0
+	}
 	s.streams.each(0, func(r *row) bool {
-		counts[r.route]++
+		n.Routes[s.lives.at(r.route).name]++ // also of routes that are gone, whose streams are about to end
+		n.Streams++
 		return true
 	})
-	for i, rt := range s.routes {
-		n.Routes[rt.name] = counts[i]
-		n.Streams += counts[i]
-	}
 	return n
 }

@@ -26,8 +26,7 @@ func TestProtocolPage_ListsWhatClientsCanSee(t *testing.T) {
 			t.Errorf("the cause %q is missing", p.Cause)
 		}
 	}
-	notYet := map[delivery.Reason]bool{delivery.Revoked: true, delivery.Kicked: true,
-		delivery.RouteRemoved: true, delivery.RouteChanged: true, delivery.Rate: true}
+	notYet := map[delivery.Reason]bool{delivery.Rate: true}
 	for _, r := range delivery.Reasons() {
 		if listed := strings.Contains(text, "`"+r.String()+"`"); !listed && !notYet[r] {
 			t.Errorf("the reason %q is missing", r)

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
 
 	"headgate/auth"
@@ -21,10 +20,11 @@ import (
 
 // route is one route of the configuration, with everything worked out that does not depend on the request. It never changes.
 type route struct {
-	name  string
-	line  int    // in the routes file; 0 unknown
-	path  string // with the base path
-	index uint32 // in Server.routes
+	name string
+	line int          // in the routes file; 0 unknown
+	path string       // with the base path
+	said config.Route // what it was made of
+	life *life
 
 	params   []param
 	sources  []source
@@ -41,9 +41,7 @@ type route struct {
 	credentials bool // pages of other origins may send cookies
 	require     []auth.Rule
 
-	open   prometheus.Gauge   // streams
-	opened prometheus.Counter // the outcome that counts most
-	unsafe bool               // clients may name subjects whose first token is a wildcard
+	unsafe bool // clients may name subjects whose first token is a wildcard
 }
 
 // param is a path parameter whose value must match a pattern.
@@ -84,8 +82,8 @@ func compileRoute(cr config.Route, cfg config.Config) (*route, error) {
 		return nil, fmt.Errorf("gateway: %s: %w", describe(cr.Name, cr.Line), fmt.Errorf(format, args...))
 	}
 	rt := &route{
-		name: cr.Name, line: cr.Line, path: joinPath(cfg.HTTP.BasePath, cr.Path), resume: cr.Resume.Enabled,
-		overload: cr.OnOverload, unsafe: cr.UnsafeFirstToken,
+		name: cr.Name, line: cr.Line, path: joinPath(cfg.HTTP.BasePath, cr.Path), said: cr, life: &life{name: cr.Name, key: cr.Name},
+		resume: cr.Resume.Enabled, overload: cr.OnOverload, unsafe: cr.UnsafeFirstToken,
 	}
 	rt.compileAuth(cr, cfg)
 	if len(cr.Sources) == 0 && cr.Publish == nil {

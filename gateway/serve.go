@@ -46,7 +46,7 @@ func (s *Server) newHTTPServer() (*http.Server, error) {
 	if c.TLSCertFile == "" {
 		return srv, nil
 	}
-	cert, err := newCertificate(c.TLSCertFile, c.TLSKeyFile, s.log, s.now)
+	cert, err := newCertificate(c.TLSCertFile, c.TLSKeyFile, s.log, s.now, s.metrics)
 	if err != nil {
 		return nil, err
 	}

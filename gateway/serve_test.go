@@ -253,6 +253,49 @@ func TestCertificate_IsReadAgainAndTheOldOneSurvivesABadOne(t *testing.T) {
 	})
 }
 
+// A mounted secret changes by a symbolic link, and nothing says that its versions differ in time.
+func TestCertificate_OfAMountedSecretIsReadAgain(t *testing.T) {
+	mount := t.TempDir()
+	stamp := time.Unix(1_700_000_000, 0)
+	must := func(t *testing.T, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	version := func(name string) {
+		dir := filepath.Join(mount, name)
+		must(t, os.Mkdir(dir, 0o700))
+		certFile, keyFile := writeCertificate(t, dir, name)
+		for _, file := range []string{certFile, keyFile} {
+			must(t, os.Chtimes(file, stamp, stamp))
+		}
+		must(t, os.Symlink(name, filepath.Join(mount, "..tmp")))
+		must(t, os.Rename(filepath.Join(mount, "..tmp"), filepath.Join(mount, "..data")))
+	}
+	version("first")
+	certFile, keyFile := writeCertificate(t, t.TempDir(), "names")
+	certFile, keyFile = filepath.Join(mount, "..data", filepath.Base(certFile)), filepath.Join(mount, "..data", filepath.Base(keyFile))
+	r := start(t, func(s *setup) { s.cfg.HTTP.TLSCertFile, s.cfg.HTTP.TLSKeyFile = certFile, keyFile })
+	name := func() string {
+		conn, err := tls.Dial("tcp", r.addr, &tls.Config{InsecureSkipVerify: true})
+		must(t, err)
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+	}
+	if got := name(); got != "first" {
+		t.Fatal(got)
+	}
+	version("other")
+	eventually(t, "the other certificate", func() bool { return name() == "other" })
+	if got := r.metric("headgate_certificate_reloads_total", "result", "taken"); got != 1 {
+		t.Errorf("%v taken", got)
+	}
+	if r.metric("headgate_certificate_expiry_timestamp_seconds") < float64(time.Now().Unix()) {
+		t.Error("it seems to have expired")
+	}
+}
+
 func TestRun_FailsWithoutACertificate(t *testing.T) {
 	cfg := config.DefaultConfig()
 	cfg.Routes = []config.Route{feed()}

@@ -14,7 +14,7 @@ type stream struct {
 	number   uint64
 	user     ratelimit.User
 	addr     [16]byte
-	route    uint32 // index in Server.routes
+	route    uint32 // index in Server.lives
 	gen      uint32 // odd while taken, so that no tag is 0 and an old tag never meets a new stream
 	next     uint32 // free list
 	admitted uint8  // 1: as its user too, not only as its address

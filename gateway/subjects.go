@@ -26,7 +26,7 @@ func (rt *route) specs(r *http.Request, id *auth.Identity, q query, limit int) (
 	}
 	specs := make([]flow.Spec, len(rt.sources))
 	key := strings.Builder{}
-	key.WriteString(rt.name)
+	key.WriteString(rt.life.key)
 	for i, src := range rt.sources {
 		subjects, err := rt.subjects(src, r, id, q, limit)
 		if err != nil {

@@ -36,10 +36,10 @@ func (s *Server) handover(c *call, client delivery.Client, taken *bool) error {
 	}
 	streamHeader(header)
 	client.Head = encodeHead(header, s.now())
-	c.route.open.Inc() // before Ended can count it down
+	c.route.life.open.Inc() // before Ended can count it down
 	defer func() {
 		if !*taken {
-			c.route.open.Dec()
+			c.route.life.open.Dec()
 		}
 	}()
 	if err := s.delivery.Handover(conn, client); err != nil {
@@ -69,7 +69,7 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 	// The deadlines of ordinary answers do not hold for a stream. Transports without deadlines have none to lift.
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
-	c.route.open.Inc()
+	c.route.life.open.Inc()
 	*taken, c.answered = true, true
 	c.w.WriteHeader(http.StatusOK)
 	if c.r.ProtoMajor >= 2 {
@@ -88,7 +88,8 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 // the pipeline's frames below it, its goroutine gets by with half the stack.
 type later struct {
 	http.ResponseWriter
-	do *served
+	do    *served
+	stale bool // nothing has been done: the route is not there any more
 }
 
 // Unwrap is for http.ResponseController.

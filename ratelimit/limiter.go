@@ -48,7 +48,7 @@ type Route struct {
 // rate.Limiter believes whatever time it is told: one from before the last winds it back, and what has passed since is given out twice.
 type Limiter struct {
 	// Fixed after New.
-	cfg        Config
+	cfg        Config // but for Routes
 	now        func() time.Time
 	global     *rate.Limiter // nil: off
 	perAddress bool          // streams are counted, or connects limited, per address
@@ -60,7 +60,8 @@ type Limiter struct {
 
 	// Guarded by mu.
 	streams    int
-	routes     map[string]int           // open streams of the routes that have a cap
+	limits     map[string]Route         // Config.Routes, or what SetRoutes says
+	routes     map[string]int           // open streams
 	connects   *table                   // by address
 	publishes  *table                   // by address
 	users      *table                   // streams and connects by user
@@ -83,7 +84,6 @@ func New(cfg Config) *Limiter {
 		users:      newTable(cfg.Users, rate.Limit(cfg.UserConnectRate), burst),
 		userRoutes: newTable(cfg.Users, 0, 0),
 		publishers: newTable(cfg.Users, rate.Limit(cfg.UserPublishRate), burstOf(cfg.UserPublishRate, 0)),
-		entrances:  make(map[string]*rate.Limiter),
 	}
 	if l.now == nil {
 		l.now = time.Now
@@ -91,11 +91,7 @@ func New(cfg Config) *Limiter {
 	if cfg.GlobalConnectRate > 0 {
 		l.global = rate.NewLimiter(rate.Limit(cfg.GlobalConnectRate), burstOf(cfg.GlobalConnectRate, 0))
 	}
-	for name, r := range cfg.Routes {
-		if r.PublishRate > 0 {
-			l.entrances[name] = rate.NewLimiter(rate.Limit(r.PublishRate), burstOf(r.PublishRate, 0))
-		}
-	}
+	l.SetRoutes(cfg.Routes)
 	l.metrics = newMetrics(cfg.Registerer, l)
 	l.replays = newReplays(cfg, l.now, l.metrics)
 	return l
@@ -164,16 +160,14 @@ func (l *Limiter) admit(user User, route string, now time.Time) (Refusal, bool) 
 	if l.full() {
 		return capReached(Streams), false
 	}
-	most := l.cfg.Routes[route].Streams
+	most := l.limits[route].Streams
 	if most > 0 && l.routes[route] >= most {
 		return capReached(StreamsPerRoute), false
 	}
 	if r, ok := l.admitUser(user, route, now); !ok {
 		return r, false
 	}
-	if most > 0 {
-		l.routes[route]++
-	}
+	l.routes[route]++ // a cap may come later
 	l.streams++
 	return Refusal{}, true
 }
@@ -230,8 +224,8 @@ func (l *Limiter) release(k key, a Admission) bool {
 		return true
 	}
 	l.streams--
-	if l.cfg.Routes[a.Route].Streams > 0 {
-		l.routes[a.Route]--
+	if l.routes[a.Route]--; l.routes[a.Route] == 0 {
+		delete(l.routes, a.Route) // it may be gone for good
 	}
 	l.releaseUser(a.User, a.Route)
 	return true
@@ -239,5 +233,5 @@ func (l *Limiter) release(k key, a Admission) bool {
 
 // admitted says whether there is such a stream to give back.
 func (l *Limiter) admitted(user User, route string) bool {
-	return l.streams > 0 && (l.cfg.Routes[route].Streams <= 0 || l.routes[route] > 0) && l.userAdmitted(user, route)
+	return l.routes[route] > 0 && l.userAdmitted(user)
 }

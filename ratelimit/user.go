@@ -37,7 +37,7 @@ func (l *Limiter) admitUser(user User, route string, now time.Time) (Refusal, bo
 	if user == Nobody {
 		return l.takeGlobal(now)
 	}
-	perRoute := l.cfg.Routes[route].StreamsPerUser
+	perRoute := l.limits[route].StreamsPerUser
 	if perRoute > 0 {
 		if s := l.userRoutes.find(user.on(route), now); s != nil && int(s.streams) >= perRoute {
 			return capReached(own(StreamsPerUserAndRoute, l.shares(l.userRoutes, s))), false
@@ -93,12 +93,8 @@ func (l *Limiter) shares(t *table, s *slot) bool {
 }
 
 // userAdmitted says whether releaseUser would find the stream.
-func (l *Limiter) userAdmitted(user User, route string) bool {
-	if user == Nobody {
-		return true
-	}
-	return (l.cfg.StreamsPerUser <= 0 || l.users.has(key(user))) &&
-		(l.cfg.Routes[route].StreamsPerUser <= 0 || l.userRoutes.has(user.on(route)))
+func (l *Limiter) userAdmitted(user User) bool {
+	return user == Nobody || l.cfg.StreamsPerUser <= 0 || l.users.has(key(user))
 }
 
 func (l *Limiter) releaseUser(user User, route string) {
@@ -108,7 +104,7 @@ func (l *Limiter) releaseUser(user User, route string) {
 	if l.cfg.StreamsPerUser > 0 {
 		l.users.closed(key(user))
 	}
-	if l.cfg.Routes[route].StreamsPerUser > 0 {
-		l.userRoutes.closed(user.on(route))
+	if k := user.on(route); l.userRoutes.has(k) { // it was not counted before the route had such a limit
+		l.userRoutes.closed(k)
 	}
 }

@@ -67,14 +67,36 @@ func TestUsers_CapsInAllAndPerRoute(t *testing.T) {
 	mustAdmitUser(t, l, ann, "few")
 	l.giveBackAs(ann, "other")
 	l.giveBackAs(ann, "other") // it was not admitted twice
+	if got := testutil.ToFloat64(l.metrics.unknown); got != 1 {
+		t.Errorf("a stream was given back twice, and %v were noticed", got)
+	}
+}
+
+func TestSetRoutes_CountsWhatIsOpen(t *testing.T) {
+	l := New(Config{Routes: map[string]Route{"a": {PublishRate: 1}}, Addresses: 10, Users: 10})
+	ann := user(1)
+	mustAdmitUser(t, l, ann, "a")
+	mustAdmitUser(t, l, ann, "a")
+	if _, ok := l.PublishAs(ann, "a"); !ok {
+		t.Fatal("the first publish is refused")
+	}
+	l.SetRoutes(map[string]Route{"a": {Streams: 2, PublishRate: 1}})
+	mustRefuseUser(t, l, ann, "a", Cap, StreamsPerRoute)
+	if _, ok := l.PublishAs(ann, "a"); ok {
+		t.Error("a reload gives the route's publishes of this second once more")
+	}
+	l.SetRoutes(map[string]Route{"a": {StreamsPerUser: 1}})
+	mustAdmitUser(t, l, ann, "a") // those from before are not counted for him
+	mustRefuseUser(t, l, ann, "a", Cap, StreamsPerUserAndRoute)
+	l.SetRoutes(nil)
+	for range 3 {
+		l.giveBackAs(ann, "a")
+	}
 	if got := testutil.ToFloat64(l.metrics.unknown); got != 0 {
-		// The user has others open, so in all it cannot be told; per route it can.
 		t.Errorf("%v unknown releases", got)
 	}
-	l.giveBackAs(ann, "few")
-	l.giveBackAs(ann, "few")
-	if got := testutil.ToFloat64(l.metrics.unknown); got == 0 {
-		t.Error("a stream was given back twice and nobody noticed")
+	if len(l.routes) > 0 || l.userRoutes.len() > 0 || l.streams > 0 {
+		t.Errorf("left: %v, %d, %d", l.routes, l.userRoutes.len(), l.streams)
 	}
 }
 

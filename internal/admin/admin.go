@@ -32,6 +32,7 @@ type Options struct {
 	Gatherer prometheus.Gatherer // what /metrics shows
 	Checks   []Check             // what /readyz asks, in this order
 	Pprof    bool                // serve /debug/pprof
+	Walk     Walk                // what /debug/consistency does; nil: it is not there
 	Log      *slog.Logger
 
 	Documents []Document // descriptions for people and their tools
@@ -60,6 +61,9 @@ func New(o Options) *Server {
 	}))
 	for _, d := range o.Documents {
 		mux.HandleFunc("GET "+d.Path, d.serve)
+	}
+	if o.Walk != nil {
+		mux.Handle("GET /debug/consistency", consistency(o.Walk))
 	}
 	if o.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)

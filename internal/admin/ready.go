@@ -74,6 +74,11 @@ func RevocationsKnown(state func() (bool, string)) Check {
 	return Check{Name: "revocations", Run: state}
 }
 
+// Reloaded is always ready: routes that are refused leave those in use that were there before. The detail says which.
+func Reloaded(state func() string) Check {
+	return Check{Name: "reload", Run: func() (bool, string) { return true, state() }}
+}
+
 // NotDraining is not ready once the drain has begun, so that no new streams are sent here.
 func NotDraining(draining func() bool) Check {
 	return Check{Name: "drain", Run: func() (bool, string) {

@@ -19,6 +19,8 @@ type Config struct {
 	Log       Log       `envPrefix:"LOG_" doc:"The log, on standard error"`
 
 	RoutesFile     string   `env:"ROUTES_FILE" doc:"path of the routes file" example:"/etc/headgate/routes.yaml"`
+	RoutesReload   Duration `env:"ROUTES_RELOAD" doc:"how often the routes file is looked at, and read again when it has changed; 0 = only at SIGHUP"`
+	RoutesSpread   Duration `env:"ROUTES_SPREAD" doc:"streams whose route has changed or is gone end within this time, spread at random; 0 = all at once"`
 	SubjectsAllow  []string `env:"SUBJECTS_ALLOW" doc:"subjects that clients may name on the route /events, with or without a routes file" example:"feed.>,prices.*"`
 	Control        bool     `env:"CONTROL" doc:"answer operators over NATS, as the micro service headgate: stats, connections, kick, revoke"`
 	ControlPrefix  string   `env:"CONTROL_PREFIX" doc:"what the subjects of that begin with; its first token starts with _ or $, which no route can reach; whoever may publish there is an operator" example:"_HEADGATE"`
@@ -27,6 +29,8 @@ type Config struct {
 
 	// Routes come from the routes file, then from SubjectsAllow; with -dev and neither, from the demo routes.
 	Routes []Route `env:"-"`
+	// RoutesText is what the routes file says; nil without one.
+	RoutesText []byte `env:"-"`
 	// Dev is the -dev flag: embedded NATS, demo routes. Load refuses every address with it that is not of this machine alone.
 	Dev bool `env:"-"`
 }
@@ -217,6 +221,8 @@ func DefaultConfig() Config {
 		Log:      Log{Level: "info", Format: "auto"},
 
 		ControlPrefix: "_HEADGATE",
+		RoutesReload:  5 * time.Second,
+		RoutesSpread:  10 * time.Second,
 	}
 }
 

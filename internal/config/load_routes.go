@@ -26,6 +26,7 @@ func loadRoutes(c *Config, read reader, r *report) []Route {
 			r.fail(unreadable("ROUTES_FILE", c.RoutesFile, err))
 			return nil
 		}
+		c.RoutesText = text
 		routes = b.file(c.RoutesFile, text, r)
 	case len(c.SubjectsAllow) == 0 && c.Dev:
 		routes = b.file("dev_routes.yaml", devRoutes, r)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,12 +48,12 @@ type Core struct {
 	losses   losses // of other sources
 
 	mu      sync.Mutex
-	formats map[flow.Format]*encode.Format // of the routes, so their number is bounded
+	formats map[flow.Format]weak.Pointer[encode.Format] // those that something uses, and some that nothing uses any more
 }
 
 // New does no I/O; Run connects.
 func New(cfg Config) *Core {
-	c := &Core{limit: int64(cfg.Topics), seed: maphash.MakeSeed(), gaps: cfg.Gaps, formats: map[flow.Format]*encode.Format{}}
+	c := &Core{limit: int64(cfg.Topics), seed: maphash.MakeSeed(), gaps: cfg.Gaps, formats: map[flow.Format]weak.Pointer[encode.Format]{}}
 	c.losses.log = cfg.Log
 	incarnation := rand.Text()
 	for i := range min(max(cfg.NATS.DataConnections, 1), cursor.MaxEntries) {
@@ -103,11 +104,16 @@ func (c *Core) connOf(subject string) *dataConn {
 func (c *Core) format(f flow.Format) *encode.Format {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.formats[f]; e != nil {
+	if e := c.formats[f].Value(); e != nil {
 		return e
 	}
+	for old, e := range c.formats { // routes may have changed
+		if e.Value() == nil {
+			delete(c.formats, old)
+		}
+	}
 	e := encode.Compile(f)
-	c.formats[f] = e
+	c.formats[f] = weak.Make(e)
 	return e
 }
 

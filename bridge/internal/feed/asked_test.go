@@ -16,7 +16,8 @@ func TestAsked_NeverSeveralFiltersWithAWildcard(t *testing.T) {
 		{[]string{"a.*", "a.b.c"}, []string{"a.>"}, []string{"a.*", "a.b.c"}},
 		{[]string{"a.*", "b.c"}, nil, []string{"a.*", "b.c"}},
 	} {
-		server, mine := asked(c.filters)
+		got := asked(c.filters)
+		server, mine := got.server, got.mine
 		if !slices.Equal(server, c.server) || !slices.Equal(mine, c.mine) {
 			t.Errorf("%v: server %v, mine %v; want %v, %v", c.filters, server, mine, c.server, c.mine)
 		}

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"runtime"
+	"slices"
 	"sync/atomic"
 )
 
@@ -38,6 +39,18 @@ func (b *Budget) join(f *Feed) {
 	for {
 		old := b.feeds.Load()
 		list := append((*old)[:len(*old):len(*old)], f)
+		if b.feeds.CompareAndSwap(old, &list) {
+			return
+		}
+	}
+}
+
+// leave takes a feed out that has ended. What it had been granted others may read at their start.
+func (b *Budget) leave(f *Feed) {
+	b.granted.Add(-f.granted)
+	for {
+		old := b.feeds.Load()
+		list := slices.DeleteFunc(slices.Clone(*old), func(o *Feed) bool { return o == f })
 		if b.feeds.CompareAndSwap(old, &list) {
 			return
 		}

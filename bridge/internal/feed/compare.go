@@ -42,7 +42,7 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 			return f.failed(ctx, s.nc, err)
 		}
 		f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
-		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.cfg.Filters)
+		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.filters)
 	case !same:
 		f.tooLarge, f.uncounted = false, false
 		// Everything that the new one has is pushed: a connected client misses nothing of it.
@@ -103,7 +103,7 @@ func (f *Feed) expired(info jsapi.Info) {
 		return
 	}
 	from, to := f.Cursor+1, info.FirstSeq-1
-	f.announce(Hole{Reason: gap.Expired, Certain: f.cfg.Filters == nil, From: from, To: to}, func() {
+	f.announce(Hole{Reason: gap.Expired, Certain: f.filters == nil, From: from, To: to}, func() {
 		f.Cursor = to
 		f.tail.raise(to)
 		f.doubt()
@@ -144,7 +144,8 @@ func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, 
 	})
 	first += uint64(n)
 	each := 2*info.Bytes/info.Messages + itemCost
-	if fit := uint64(f.cfg.Budget.grant(int64((end-first)*each))) / each; fit < end-first {
+	f.granted = f.cfg.Budget.grant(int64((end - first) * each))
+	if fit := uint64(f.granted) / each; fit < end-first {
 		first = end - fit
 	}
 	return first, err

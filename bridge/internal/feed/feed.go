@@ -9,7 +9,6 @@ import (
 	"context"
 	"hash/maphash"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,8 +46,6 @@ type Config struct {
 type Feed struct {
 	// fixed after New
 	cfg     Config
-	server  []string // the filters that the consumer has; nil: it gets everything, and mine decides
-	mine    []string // what is relayed of that; nil = all
 	log     *slog.Logger
 	metrics streamMetrics
 	wake    chan struct{} // the connection has changed, or somebody waits for a stream that is missing
@@ -59,6 +56,7 @@ type Feed struct {
 	session  uint64     // raised whenever nc changes or has been away
 	ended    bool       // Run has returned
 	refusal  string     // the subject of a request that the server has refused; "" = none
+	other    *[]string  // filters that the loop is to take; nil = it has taken the last ones
 	status              // what State says
 	changed  chan struct{}
 	tail     tail
@@ -79,6 +77,7 @@ type Feed struct {
 
 // loop is owned by Run.
 type loop struct {
+	filtered
 	epoch    uint64
 	target   target // to be caught up with
 	load     *load  // of a table that is being loaded
@@ -97,6 +96,7 @@ type loop struct {
 	stamp    uint64
 	matched  []*Link
 	complain time.Time
+	granted  int64 // of the budget, to the tail at its start
 }
 
 // counts is owned by Run.
@@ -125,51 +125,15 @@ func New(cfg Config) *Feed {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if len(cfg.Filters) == 0 {
-		cfg.Filters = nil
-	}
 	if cfg.ConsumerPrefix == "" {
 		cfg.ConsumerPrefix = "headgate"
 	}
 	f := &Feed{cfg: cfg, log: cfg.Log.With("stream", cfg.Stream), metrics: cfg.Metrics.of(cfg.Stream),
 		wake: make(chan struct{}, 1), seed: maphash.MakeSeed(), changed: make(chan struct{}), all: map[*Link]struct{}{}}
-	f.server, f.mine = asked(cfg.Filters)
+	f.filtered = asked(cfg.Filters)
 	cfg.Budget.join(f)
 	return f
 }
-
-// asked are the filters that the consumer of a feed has, and what is left to the feed to choose from that. nats-server refuses several
-// filters that overlap. For several of which one is a wildcard, its consumer goes through all the subjects that they match, of a block of
-// the stream, for every single message: a millisecond each with 10,000 subjects, see asked_test.go.
-func asked(filters []string) (server, mine []string) {
-	if len(filters) < 2 || !slices.ContainsFunc(filters, subject.HasWildcard) && !overlap(filters) {
-		return filters, nil
-	}
-	cover := subject.Cover(filters)
-	if cover[0] == '*' || cover[0] == '>' { // first tokens are few: most likely all of the stream
-		return nil, filters
-	}
-	return []string{cover}, filters
-}
-
-func overlap(filters []string) bool {
-	for i, a := range filters {
-		if slices.ContainsFunc(filters[:i], func(b string) bool { return subject.Intersects(a, b) }) {
-			return true
-		}
-	}
-	return false
-}
-
-// delivered are the patterns of what the consumer delivers: the feed's own, or more.
-func (f *Feed) delivered() []string {
-	if f.server == nil {
-		return everything
-	}
-	return f.server
-}
-
-var everything = []string{">"}
 
 // Connected is called by the owner of the feed's connection: it is connected, or connected again. The feed begins a new session.
 func (f *Feed) Connected(nc *nats.Conn) { f.connection(nc) }
@@ -203,6 +167,7 @@ func (f *Feed) connected() (*nats.Conn, uint64) {
 func (f *Feed) Run(ctx context.Context) error {
 	defer f.end()
 	for ctx.Err() == nil {
+		f.refilter()
 		nc, number := f.connected()
 		if nc == nil {
 			select {
@@ -232,5 +197,6 @@ func (f *Feed) end() {
 	f.table, f.loads, f.keysHeld = nil, 0, 0
 	f.list(listed{})
 	f.account()
+	f.cfg.Budget.leave(f)
 	f.tell()
 }

@@ -81,7 +81,7 @@ func (f *Feed) hole(j jump, first uint64) {
 	if first <= j.from || j.to <= f.covered {
 		return
 	}
-	h := Hole{Reason: gap.Expired, Certain: f.cfg.Filters == nil && first <= j.to+1, From: j.from, To: min(first-1, j.to)}
+	h := Hole{Reason: gap.Expired, Certain: f.filters == nil && first <= j.to+1, From: j.from, To: min(first-1, j.to)}
 	position := h.To
 	if f.told++; f.told > mostHoles {
 		h.Certain, h.To, f.covered = false, first-1, first-1

@@ -137,7 +137,7 @@ func (f *Feed) doubt() {
 // leader counted is compared when we have got there.
 func (f *Feed) vanished(info jsapi.Info, before fingerprint) bool {
 	f.check = check{}
-	if !f.cfg.Table || f.cfg.Filters != nil {
+	if !f.cfg.Table || f.filters != nil {
 		return false
 	}
 	now := printOf(info)

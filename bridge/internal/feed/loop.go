@@ -38,6 +38,9 @@ func (f *Feed) follow(ctx context.Context, s *session) reset {
 			if _, number := f.connected(); number != s.number {
 				return resetConnection
 			}
+			if f.asksOther() {
+				return resetFilters
+			}
 		case m := <-s.ch:
 			why = f.takeAll(ctx, s, m)
 		case now := <-tick.C:

@@ -19,11 +19,12 @@ const (
 	resetIncarnation       // the stream is another one, or went back
 	resetTable             // the table is to be loaded again
 	resetMissing           // the stream does not exist, or may not be read
+	resetFilters           // other subjects are to be read
 	resetUnanswered        // NATS does not answer, or refuses
 	resetKinds
 )
 
-var resetWords = [resetKinds]string{"", "connection", "heartbeat", "sequence", "deleted", "leader", "incarnation", "table", "missing", "unanswered"}
+var resetWords = [resetKinds]string{"", "connection", "heartbeat", "sequence", "deleted", "leader", "incarnation", "table", "missing", "filters", "unanswered"}
 
 func (r reset) String() string { return resetWords[r] }
 
@@ -81,6 +82,20 @@ func (m *Metrics) of(stream string) streamMetrics {
 		s.holes[r] = m.holes.WithLabelValues(stream, r.String())
 	}
 	return s
+}
+
+// Forget removes the series of a stream that is not read any more.
+func (m *Metrics) Forget(stream string) {
+	if m == nil {
+		return
+	}
+	of := prometheus.Labels{"stream": stream}
+	for _, v := range []*prometheus.CounterVec{m.messages, m.bytes, m.evicted, m.resets, m.holes} {
+		v.DeletePartialMatch(of)
+	}
+	for _, v := range []*prometheus.GaugeVec{m.lag, m.tailBytes, m.tailMessages} {
+		v.DeletePartialMatch(of)
+	}
 }
 
 func (s *streamMetrics) hole(r gap.Reason) {

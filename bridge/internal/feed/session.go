@@ -181,7 +181,7 @@ func (f *Feed) pause(ctx context.Context, why reset, lasted time.Duration) {
 	switch {
 	case why == resetMissing:
 		d = missingWait*3/4 + mrand.N(missingWait/2)
-	case why == resetConnection || why == resetTable:
+	case why == resetConnection || why == resetTable || why == resetFilters:
 	case f.short > 0:
 		d = min(resetWait, 25*time.Millisecond<<min(f.short, 7))
 		d = d/2 + mrand.N(d/2)

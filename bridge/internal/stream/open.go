@@ -39,7 +39,7 @@ func (s *Streams) Open(ctx context.Context, spec flow.Spec, req flow.Request, po
 			filters[i] = kv.Subject(spec.Stream, key)
 		}
 	}
-	f := s.feeds[name]
+	f := s.feeds.get(name)
 	if f == nil {
 		return nil, Opened{}, fmt.Errorf("%w: no route has the stream %s", flow.ErrMissing, name)
 	}

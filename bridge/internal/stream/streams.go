@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,10 +58,13 @@ type Streams struct {
 	// fixed after New
 	cfg     Config
 	api     jsapi.API
-	feeds   map[string]*feed.Feed // by name of the stream
-	names   []string              // of the streams, in order
+	prefix  string // of consumers
+	metrics *feed.Metrics
 	history *history.Coordinator
-	conns   []*conn.Conn
+	dialled chan struct{} // closed when there is something to read
+	once    sync.Once     // of dial
+	conns   atomic.Pointer[[]*conn.Conn]
+	feeds   feeds
 	retries retries
 	readers readers
 	states  states
@@ -78,39 +82,36 @@ const maxFilters = 8
 
 // New does no I/O; Run connects.
 func New(cfg Config) *Streams {
-	s := &Streams{cfg: cfg, api: jsapi.New(cfg.JetStream.Domain, cfg.JetStream.APIPrefix), feeds: map[string]*feed.Feed{}}
+	s := &Streams{cfg: cfg, api: jsapi.New(cfg.JetStream.Domain, cfg.JetStream.APIPrefix), metrics: feed.NewMetrics(cfg.Registerer),
+		prefix: "headgate-" + strings.ToLower(rand.Text()[:8]), dialled: make(chan struct{})}
+	s.feeds.init()
 	s.retries.wake = make(chan struct{}, 1)
 	s.readers.wake = make(chan struct{}, 1)
 	s.states.all = map[string]*shared{}
 	s.tooLarge.Interval = 10 * time.Second
-	prefix := "headgate-" + strings.ToLower(rand.Text()[:8])
 	s.history = history.New(history.Config{API: s.api, Parallel: cfg.JetStream.HistoryParallel, Inbox: cfg.NATS.InboxPrefix,
-		ConsumerPrefix: prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})
-	metrics := feed.NewMetrics(cfg.Registerer)
-	wants := merged(cfg.Wants)
+		ConsumerPrefix: s.prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})
 	s.budget = feed.NewBudget(int64(cfg.JetStream.TailBytes))
 	if cfg.Registerer != nil {
 		cfg.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_state_bytes",
 			Help: "Memory of states of streams and buckets that are on their way to clients, or may be asked for again."},
 			func() float64 { return float64(s.budget.States()) }))
 	}
-	for _, w := range wants {
-		f := feed.Config{API: s.api, Stream: w.Name, Filters: w.Filters, Budget: s.budget,
-			PrefillAge: cfg.JetStream.TailAge, LostAfter: cfg.JetStream.LostAfter, Inbox: cfg.NATS.InboxPrefix, ConsumerPrefix: prefix,
-			Log: cfg.Log, Metrics: metrics}
-		if w.Bucket {
-			f.Table, f.Gone = true, kv.Gone
-		}
-		s.feeds[w.Name] = feed.New(f)
-		s.names = append(s.names, w.Name)
-	}
-	slices.Sort(s.names)
-	// The feeds must not wait behind reads of history, which the server carries out in the loop that reads our requests.
-	s.conns = []*conn.Conn{
-		conn.New(cfg.NATS, "feed", cfg.Options, conn.Handlers{Up: s.feedUp, Down: s.feedDown, Refused: s.refused}, cfg.Log, cfg.Connections),
-		conn.New(cfg.NATS, "history", cfg.Options, conn.Handlers{Up: s.historyUp, Down: s.historyDown, Refused: s.refused}, cfg.Log, cfg.Connections),
-	}
+	_, _ = s.read(merged(cfg.Wants), true) // before Run nothing is closed
 	return s
+}
+
+// dial makes the connections, the first time that there is something to read. Run keeps them from then on.
+func (s *Streams) dial() {
+	s.once.Do(func() {
+		c := s.cfg
+		// The feeds must not wait behind reads of history, which the server carries out in the loop that reads our requests.
+		s.conns.Store(&[]*conn.Conn{
+			conn.New(c.NATS, "feed", c.Options, conn.Handlers{Up: s.feedUp, Down: s.feedDown, Refused: s.refused}, c.Log, c.Connections),
+			conn.New(c.NATS, "history", c.Options, conn.Handlers{Up: s.historyUp, Down: s.historyDown, Refused: s.refused}, c.Log, c.Connections),
+		})
+		close(s.dialled)
+	})
 }
 
 // merged are the wants with one entry per stream, and with the filters of its feed.
@@ -136,32 +137,26 @@ func merged(wants []Want) []Want {
 	return all
 }
 
-// Run serves until ctx ends, and returns when everything it started is gone.
+// Run serves until ctx ends, and returns when everything it started is gone. It starts nothing before there is something to read.
 func (s *Streams) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	errs := make([]error, 0, len(s.conns)+len(s.names)+1)
-	var mu sync.Mutex
-	run := func(serve func(context.Context) error) {
-		wg.Go(func() {
-			if err := serve(ctx); err != nil {
-				mu.Lock()
-				errs = append(errs, err)
-				mu.Unlock()
-			}
-		})
+	select {
+	case <-ctx.Done():
+		return s.feeds.run(ctx)
+	case <-s.dialled:
 	}
 	connections, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	var hung sync.WaitGroup
-	for _, c := range s.conns {
+	for _, c := range s.Conns() {
 		hung.Go(func() { _ = c.Run(connections) })
 	}
-	for _, name := range s.names {
-		run(s.feeds[name].Run)
-	}
-	run(s.history.Run)
-	run(s.retries.run)
+	loops := []func(context.Context) error{s.feeds.run, s.history.Run, s.retries.run}
 	for range max(2, runtime.GOMAXPROCS(0)) {
-		run(s.readers.run)
+		loops = append(loops, s.readers.run)
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(loops))
+	for i, loop := range loops {
+		wg.Go(func() { errs[i] = loop(ctx) })
 	}
 	wg.Wait()
 	hangUp() // last, since feeds delete their consumers when they end
@@ -169,17 +164,9 @@ func (s *Streams) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (s *Streams) feedUp(nc *nats.Conn, _ bool) {
-	for _, f := range s.feeds {
-		f.Connected(nc)
-	}
-}
+func (s *Streams) feedUp(nc *nats.Conn, _ bool) { s.feeds.connected(nc) }
 
-func (s *Streams) feedDown() {
-	for _, f := range s.feeds {
-		f.Disconnected()
-	}
-}
+func (s *Streams) feedDown() { s.feeds.connected(nil) }
 
 func (s *Streams) historyUp(nc *nats.Conn, _ bool) {
 	s.mu.Lock()
@@ -200,8 +187,8 @@ const complainEvery = 10 * time.Second
 // refused hears of requests and subscriptions that the server refuses. Nobody else would be told why no answer comes.
 func (s *Streams) refused(op conn.Op, subj string) {
 	if op == conn.Publish {
-		for _, f := range s.feeds {
-			f.Refused(subj)
+		for _, r := range s.feeds.list() {
+			r.feed.Refused(subj)
 		}
 		s.history.Refused(subj)
 	}
@@ -219,20 +206,30 @@ func (s *Streams) refused(op conn.Op, subj string) {
 }
 
 // Conns are the connections, for their states.
-func (s *Streams) Conns() []*conn.Conn { return s.conns }
+func (s *Streams) Conns() []*conn.Conn {
+	if conns := s.conns.Load(); conns != nil {
+		return *conns
+	}
+	return nil
+}
 
-// Prefilled says whether every feed has caught up with its stream, or cannot because that is missing, and else which has not.
+// Prefilled says whether every feed that was there at the start has caught up with its stream, or cannot because that is missing, and else
+// which has not.
 func (s *Streams) Prefilled() (bool, string) {
 	var waiting []string
-	for _, name := range s.names {
-		if st := s.feeds[name].State(); !st.Ready && st.Missing == nil {
-			waiting = append(waiting, name)
+	all := s.feeds.list()
+	for _, r := range all {
+		if st := r.feed.State(); r.initial && !st.Ready && st.Missing == nil {
+			waiting = append(waiting, r.name)
 		}
 	}
-	if len(waiting) == 0 {
-		return true, fmt.Sprintf("%d streams and buckets", len(s.names))
+	switch {
+	case len(waiting) > 0:
+		return false, "still reading " + strings.Join(waiting, ", ")
+	case len(all) == 0:
+		return true, "no streams"
 	}
-	return false, "still reading " + strings.Join(waiting, ", ")
+	return true, fmt.Sprintf("%d streams and buckets", len(all))
 }
 
 // feedFilters are what the feed of a stream reads; nil = all of it. A bucket is read as a whole: keys may be removed from it without a

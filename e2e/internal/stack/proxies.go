@@ -91,6 +91,46 @@ func StartNginxFor(t testing.TB, gates ...*Headgate) *Proxy {
 	})
 }
 
+// rolloutConf is nginx in front of replicas that are restarted one after the other, with nothing in it but what docs/reload.md asks for. It
+// has no health checks: it asks the next replica where a connection is refused.
+const rolloutConf = `
+daemon off;
+master_process off;
+pid DIR/nginx.pid;
+error_log stderr crit;
+worker_rlimit_nofile 20000;
+events { worker_connections 9000; }
+http {
+  access_log off;
+  client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
+  upstream headgate {
+TARGET
+  }
+  server {
+    listen ADDR;
+    location / {
+      proxy_pass http://headgate;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_read_timeout 1h;
+    }
+  }
+}
+`
+
+// StartNginxRollout starts nginx in front of replicas, with rolloutConf.
+func StartNginxRollout(t testing.TB, gates ...*Headgate) *Proxy {
+	t.Helper()
+	path := need.Program(t, "nginx-light", "nginx")
+	var servers strings.Builder
+	for _, g := range gates {
+		fmt.Fprintf(&servers, "    server %s;\n", g.Addr)
+	}
+	return startProxy(t, "nginx", rolloutConf, servers.String(), func(conf, dir string) *exec.Cmd {
+		return exec.Command(path, "-p", dir, "-c", conf, "-e", "stderr")
+	})
+}
+
 // haproxyConf shares back-end connections between all clients, which is what brings streams that end and other requests together.
 const haproxyConf = `
 global
@@ -139,13 +179,25 @@ backend out
 TARGET
 `
 
-// StartBalancer starts HAProxy in front of several headgates.
+// StartBalancer starts HAProxy in front of several headgates. One check that fails is enough, so that tests need not wait.
 func StartBalancer(t testing.TB, gates ...*Headgate) *Proxy {
+	t.Helper()
+	return startBalancer(t, "inter 100ms fall 1 rise 1", gates)
+}
+
+// StartHAProxyRollout starts it with the checks that docs/reload.md asks for: with thousands of streams a machine may be busy for longer than
+// a check is patient, and where all replicas count as down HAProxy answers 503.
+func StartHAProxyRollout(t testing.TB, gates ...*Headgate) *Proxy {
+	t.Helper()
+	return startBalancer(t, "inter 1s fall 3 rise 1", gates)
+}
+
+func startBalancer(t testing.TB, checks string, gates []*Headgate) *Proxy {
 	t.Helper()
 	path := need.Program(t, "haproxy", "haproxy")
 	var servers strings.Builder
 	for i, g := range gates {
-		fmt.Fprintf(&servers, "  server g%d %s check addr 127.0.0.1 port %s inter 100ms fall 1 rise 1\n", i, g.Addr, portOf(g.AdminAddr))
+		fmt.Fprintf(&servers, "  server g%d %s check addr 127.0.0.1 port %s %s\n", i, g.Addr, portOf(g.AdminAddr), checks)
 	}
 	return startProxy(t, "haproxy", balancerConf, servers.String(), func(conf, _ string) *exec.Cmd {
 		return exec.Command(path, "-db", "-f", conf)
