@@ -112,7 +112,7 @@ func (c *modelClient) snapshot(e sse.Event) {
 		if tr.known && tr.at.Tag == at.Tag && at.Seq < tr.at.Seq && !c.rewound(tr) {
 			c.fail("a state of %s as of %d behind %d", tr.stream, at.Seq, tr.at.Seq)
 		}
-		tr.whole = append(tr.whole, wholeState{at, c.open.states[tr], c.recent(25)})
+		tr.whole = append(tr.whole, wholeState{at, tr.pending, c.open.states[tr], c.recent(25)})
 		if tr.kv {
 			c.stateOfKeys(tr, c.open.states[tr])
 		}

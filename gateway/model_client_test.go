@@ -95,6 +95,7 @@ type told struct {
 // wholeState is an initial state that was given to its end.
 type wholeState struct {
 	at     cursor.Entry
+	gaps   []told // before it
 	events []stateEvent
 	why    string
 }

@@ -195,6 +195,11 @@ func (c *modelClient) verifyStates(tr *track) {
 	}
 }
 
+// excuses says whether a gap has named a message that a state with bounds leaves out.
+func (st wholeState) excuses(seq uint64) bool {
+	return slices.ContainsFunc(st.gaps, func(g told) bool { return g.reason == "limit" && seq >= g.from && seq <= g.to })
+}
+
 func (c *modelClient) verifyState(tr *track, st wholeState) error {
 	l := c.w.lives[st.at.Tag]
 	got := map[uint64]bool{}
@@ -236,7 +241,7 @@ func (c *modelClient) verifyState(tr *track, st wholeState) error {
 			}
 		}
 		for seq, m := range l.stored {
-			if seq >= oldest && seq <= st.at.Seq && subject.Match(tr.filter, m.subject) && !l.removed[seq] && !l.purged[seq] && !got[seq] {
+			if seq >= oldest && seq <= st.at.Seq && subject.Match(tr.filter, m.subject) && !l.removed[seq] && !l.purged[seq] && !got[seq] && !st.excuses(seq) {
 				return fmt.Errorf("%d (%s) is missing", seq, m.subject)
 			}
 		}
