@@ -94,10 +94,16 @@ func decode(request []byte, into any) error {
 	if err == nil && d.Decode(&struct{}{}) != io.EOF {
 		err = errors.New("something follows the object")
 	}
-	if err != nil {
-		return refuse("400", "the request is not the JSON object that is expected: %s", strings.TrimPrefix(err.Error(), "json: "))
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return refuse("400", "%s is a %s, which it must not be", wrong.Field, wrong.Value)
+	case errors.As(err, &wrong):
+		return refuse("400", "the request is a %s; expected a JSON object", wrong.Value)
 	}
-	return nil
+	return refuse("400", "the request is not the JSON object that is expected: %s", strings.TrimPrefix(err.Error(), "json: "))
 }
 
 // maxValue is the longest name in a request, as of claims that can be revoked.
