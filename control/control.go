@@ -94,16 +94,17 @@ func decode(request []byte, into any) error {
 	if err == nil && d.Decode(&struct{}{}) != io.EOF {
 		err = errors.New("something follows the object")
 	}
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return refuse("400", "%s is a %s, which it must not be", wrong.Field, wrong.Value)
-	case errors.As(err, &wrong):
-		return refuse("400", "the request is a %s; expected a JSON object", wrong.Value)
 	}
-	return refuse("400", "the request is not the JSON object that is expected: %s", strings.TrimPrefix(err.Error(), "json: "))
+	what := strings.TrimPrefix(err.Error(), "json: ")
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) { // its own words are about Go
+		what = "a member is of the wrong kind: " + wrong.Value
+		if wrong.Field == "" {
+			what = "it is of the kind " + wrong.Value
+		}
+	}
+	return refuse("400", "the request is not the JSON object that is expected: %s", what)
 }
 
 // maxValue is the longest name in a request, as of claims that can be revoked.
