@@ -160,41 +160,63 @@ func TestOtherClients_ResumeAStreamThroughAKilledHeadgate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStored(t)
 			h := s.gate(t, "https://app.example")
-			events := listen(t, h.URL+"/v1/orders/eu")
-			hear(t, events, "$ready")
-			stop := s.shop(t)
-			var record []string
-			caughtUp := 0
-			take := func(until func() bool) {
-				t.Helper()
-				for deadline := time.After(brief); !until(); {
-					select {
-					case e := <-events:
-						switch e.Type {
-						case "order":
-							record = append(record, e.Data)
-						case "$gap":
-							t.Errorf("a gap though nothing was lost: %s", e.Data)
-						case "$live":
-							caughtUp++
-						}
-					case <-deadline:
-						t.Fatalf("not within %s, after %d orders", brief, len(record))
-					}
-				}
-			}
-			for i := range kills {
-				n := len(record) + 20
-				take(func() bool { return len(record) >= n })
-				h.Kill()
-				h.Restart(t)
-				take(func() bool { return caughtUp > i })
-			}
-			last := stop()
-			take(func() bool { return record[len(record)-1] == strconv.Itoa(last) })
-			complete(t, record, last)
+			resumesWithALibrary(t, s, listen(t, h.URL+"/v1/orders/eu"), func() { h.Kill(); h.Restart(t) })
 		})
 	}
+}
+
+func TestOtherClients_ResumeThroughNginxOnAnotherReplica(t *testing.T) {
+	for name, listen := range libraries {
+		t.Run(name, func(t *testing.T) {
+			s := newStored(t)
+			gates := []*stack.Headgate{s.gate(t, "https://app.example"), s.gate(t, "https://app.example")}
+			front := stack.StartNginxFor(t, gates...)
+			var away *stack.Headgate
+			resumesWithALibrary(t, s, listen(t, front.URL+"/v1/orders/eu"), func() {
+				if away != nil {
+					away.Restart(t)
+				}
+				away = carrier(t, gates)
+				away.Kill()
+			})
+		})
+	}
+}
+
+// resumesWithALibrary loses the headgate of a client again and again, and wants every order once.
+func resumesWithALibrary(t *testing.T, s *stored, events <-chan heard, lose func()) {
+	t.Helper()
+	hear(t, events, "$ready")
+	stop := s.shop(t)
+	var record []string
+	caughtUp := 0
+	take := func(until func() bool) {
+		t.Helper()
+		for deadline := time.After(brief); !until(); {
+			select {
+			case e := <-events:
+				switch e.Type {
+				case "order":
+					record = append(record, e.Data)
+				case "$gap":
+					t.Errorf("a gap though nothing was lost: %s", e.Data)
+				case "$live":
+					caughtUp++
+				}
+			case <-deadline:
+				t.Fatalf("not within %s, after %d orders", brief, len(record))
+			}
+		}
+	}
+	for i := range kills {
+		n := len(record) + 20
+		take(func() bool { return len(record) >= n })
+		lose()
+		take(func() bool { return caughtUp > i })
+	}
+	last := stop()
+	take(func() bool { return record[len(record)-1] == strconv.Itoa(last) })
+	complete(t, record, last)
 }
 
 var (
