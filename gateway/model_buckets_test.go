@@ -50,7 +50,8 @@ func TestModel_BucketsThatLoseKeys(t *testing.T) {
 		name string
 		do   func()
 	}{
-		{"purge of resting keys", func() { w.purgeResting() }},
+		{"purge of resting keys", w.purgeResting},
+		{"another purge of resting keys", w.purgeResting},
 		{"purge of the stream", func() { w.purge("KV_FLAGS", "", 0) }},
 		{"purge of both", func() { w.purge("KV_FLAGS", "", 0); w.purge("KV_MORE", "", 3) }},
 		{"purge of a subject", func() { w.purge("KV_FLAGS", fmt.Sprintf("$KV.FLAGS.*.k%d", rnd.IntN(6)), 0) }},
@@ -68,7 +69,7 @@ func TestModel_BucketsThatLoseKeys(t *testing.T) {
 		w.t.Logf("%s %s", time.Now().Format("05.000"), acts[n].name)
 		quiet, wait := w.staying(steady)
 		long := 900 * time.Millisecond
-		if n == 0 { // and while the replicas notice it, one after the other, clients come back to other ones, behind the loss
+		if n < 2 { // and while the replicas notice it, one after the other, clients come back to other ones, behind the loss
 			w.putResting(kv)
 			long += 2 * time.Second
 		}
