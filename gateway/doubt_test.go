@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -124,5 +125,31 @@ func TestBucket_AGapInPlaceOfAValueHasNoNumbers(t *testing.T) {
 		if data := rd.gap("invalid"); strings.Contains(data, `"from"`) || strings.Contains(data, `"to"`) {
 			t.Errorf("$gap %s", data)
 		}
+	}
+}
+
+// Nobody can say what has gone, so whoever comes back is given all there is, however often.
+func TestBucket_WhereNotEvenKeysFitEveryIDBringsAState(t *testing.T) {
+	t.Parallel()
+	p := newPit(t, streamA(), nil, streamRoute("all", "a.>", "a.>"))
+	p.bucket(jetstream.KeyValueConfig{Bucket: "FLAGS"})
+	for n := range 50 {
+		p.mustPublish("KV_FLAGS", fmt.Sprintf("$KV.FLAGS.eu.k%d", n), "1")
+	}
+	cfg := modelConfig(p.ns.URL(), routesOf(kvRoutes()[:1]))
+	cfg.JetStream.TailBytes = 1000
+	cfg.JetStream.VerifyEvery = time.Millisecond // doubt would end at once
+	p.gw = startReplica(t, cfg).ready()
+	id := ""
+	for n := range 5 {
+		p.mustPublish("KV_FLAGS", "$KV.FLAGS.eu.k1", "2")
+		rd := p.open("/eu", id)
+		if e := rd.want("$ready"); !strings.Contains(e.Data, `"snapshot"`) {
+			t.Errorf("%d: $ready %s", n, e.Data)
+		}
+		for rd.next().Type != "$snapshot" {
+		}
+		id = rd.dec.LastEventID()
+		rd.stop()
 	}
 }
