@@ -53,7 +53,7 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 		return nil, err
 	}
 	s.limiter = limiter(cfg, s.registry)
-	s.bridge.LimitReplays(s.limiter.Replay)
+	s.bridge.LimitReplays(s.limiter)
 	identities, err := s.identities()
 	if err != nil {
 		return nil, err

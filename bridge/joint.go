@@ -167,7 +167,10 @@ func (j *joint) Read(ask flow.Ask, done func(flow.Batch)) {
 	if !ok {
 		st = j.newState()
 	}
-	done = j.replays.paced(st.user, done)
+	j.replays.read(st.user, ask, done, func(ask flow.Ask, done func(flow.Batch)) { j.read(st, ask, done) })
+}
+
+func (j *joint) read(st *jointState, ask flow.Ask, done func(flow.Batch)) {
 	if len(ask.From) != j.entries+len(j.streams) || len(ask.To) != len(ask.From) {
 		done(flow.Batch{Err: fmt.Errorf("bridge: %w: a position with %d entries", flow.ErrClosed, len(ask.From))})
 		return

@@ -8,20 +8,33 @@ import (
 	"headgate/internal/flow"
 )
 
-// charges is a budget that the test decides about.
+// charges is a budget that the test decides about: who waits does so before every part.
 type charges struct {
 	mu     sync.Mutex
+	asked  map[string]int
 	events map[string]int
 	bytes  map[string]int
 	wait   map[string]time.Duration
 }
 
-func (c *charges) charge(user string, events, bytes int) time.Duration {
+func newCharges(greedy time.Duration) *charges {
+	return &charges{asked: map[string]int{}, events: map[string]int{}, bytes: map[string]int{}, wait: map[string]time.Duration{"greedy": greedy}}
+}
+
+func (c *charges) MayReplay(user string) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked[user]++; c.asked[user]%2 == 0 {
+		return 0
+	}
+	return c.wait[user]
+}
+
+func (c *charges) Replayed(user string, events, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events[user] += events
 	c.bytes[user] += bytes
-	return c.wait[user]
 }
 
 func (w *stateWorld) replayOf(user string) *stepper {
@@ -40,8 +53,8 @@ func (w *stateWorld) replayOf(user string) *stepper {
 func TestReplays_WaitForTheBudgetOfTheirUser(t *testing.T) {
 	const messages = 60
 	w := newStateWorld(t, messages)
-	c := &charges{events: map[string]int{}, bytes: map[string]int{}, wait: map[string]time.Duration{"greedy": 50 * time.Millisecond}}
-	w.r.LimitReplays(c.charge)
+	c := newCharges(50 * time.Millisecond)
+	w.r.LimitReplays(c)
 	for _, user := range []string{"greedy", "modest"} {
 		began := time.Now()
 		s := w.replayOf(user)
@@ -68,24 +81,11 @@ func TestReplays_WaitForTheBudgetOfTheirUser(t *testing.T) {
 // What waits when the process ends is handed out: nobody's reader hangs.
 func TestReplays_AreHandedOutAtTheEnd(t *testing.T) {
 	w := newStateWorld(t, 10)
-	c := &charges{events: map[string]int{}, bytes: map[string]int{}, wait: map[string]time.Duration{"greedy": time.Hour}}
-	w.r.LimitReplays(c.charge)
+	c := newCharges(time.Hour)
+	w.r.LimitReplays(c)
 	s := w.replayOf("greedy")
 	answered := make(chan flow.Batch, 1)
-	charged := func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.events["greedy"] > 0 }
-	ask := func() {
-		s.o.Source.(flow.History).Read(flow.Ask{From: s.from, To: s.to, MaxBytes: 2000, State: s.state}, func(b flow.Batch) { answered <- b })
-	}
-	ask()
-	eventually(t, "the charge", func() bool {
-		select {
-		case b := <-answered: // nothing yet
-			s.state = b.State
-			ask()
-		default:
-		}
-		return charged()
-	})
+	s.o.Source.(flow.History).Read(flow.Ask{From: s.from, To: s.to, MaxBytes: 2000, State: s.state}, func(b flow.Batch) { answered <- b })
 	select {
 	case <-answered:
 		t.Error("it did not wait")

@@ -45,10 +45,14 @@ func (s *Server) admitCaller(c *call, id *auth.Identity, tag uint64) error {
 	return nil
 }
 
-// limited is whose limits an identity has. Callers without one, or without a sub, have those of their address alone.
+// limited is whose limits an identity has. Callers without one have those of their address alone. A token without a sub is a user of its
+// own by its jti; those of an issuer that have neither are one user together.
 func limited(id *auth.Identity) ratelimit.User {
-	if id == nil {
+	switch {
+	case id == nil || id.Anonymous():
 		return ratelimit.Nobody
+	case id.Subject() == "":
+		return ratelimit.UserOf(id.Issuer(), "\x00jti "+id.TokenID())
 	}
 	return ratelimit.UserOf(id.Issuer(), id.Subject())
 }

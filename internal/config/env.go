@@ -101,6 +101,8 @@ func (f field) problem(value, message string, defaults *Config) Problem {
 		value = "***"
 	case f.name == "NATS_URL":
 		value = maskURLs(value)
+	case f.name == "AUTH_JWKS_URL":
+		value = maskQuery(value)
 	case strings.HasSuffix(f.name, "_FILE"):
 		value = shownFile(f.name, value)
 	}

@@ -98,7 +98,7 @@ func identityText(a *Auth) string {
 		if a.Issuer != "" {
 			break // it came from the environment
 		}
-		issuers = append(issuers, flow("issuer", yamlText(i.Issuer), "audience", yamlList(i.Audience), "jwks_url", optional(i.JWKSURL), "key_file",
+		issuers = append(issuers, flow("issuer", yamlText(i.Issuer), "audience", yamlList(i.Audience), "jwks_url", optional(maskQuery(i.JWKSURL)), "key_file",
 			optional(i.KeyFile), "secret_file", optional(i.SecretFile), "algorithms", optionalList(i.Algorithms), "typ", optional(i.Type)))
 	}
 	text := ""

@@ -40,6 +40,8 @@ func printEnv(b *strings.Builder, c *Config) {
 			text = mask
 		case f.name == "NATS_URL":
 			text = maskURLs(text)
+		case f.name == "AUTH_JWKS_URL":
+			text = maskQuery(text)
 		}
 		if text == "" {
 			b.WriteString("# ")

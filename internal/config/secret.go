@@ -36,6 +36,14 @@ func maskURLs(text string) string {
 	return strings.Join(parts, ",")
 }
 
+// maskQuery hides the query of a URL, which may hold a key of its own.
+func maskQuery(text string) string {
+	if before, _, ok := strings.Cut(text, "?"); ok {
+		return before + "?" + mask
+	}
+	return text
+}
+
 // readSecrets takes the secrets that stand in files. The value and the file of one secret exclude each other.
 func readSecrets(c *Config, read func(string) ([]byte, error), r *report) {
 	one := func(name, file string, value *string) {

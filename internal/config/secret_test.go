@@ -133,3 +133,17 @@ func TestSecrets_UnreadableFilesComeWithARemedy(t *testing.T) {
 		}
 	}
 }
+
+// The URL of a JWK set may hold a key of its own.
+func TestPrint_HidesTheQueryOfAJWKSURL(t *testing.T) {
+	c := DefaultConfig()
+	c.Auth.JWKSURL = "https://i.example/k?api_key=hunter2"
+	c.Auth.Issuers = []Issuer{{Issuer: "i", Audience: []string{"a"}, JWKSURL: "https://j.example/k?api_key=hunter2"}}
+	var b strings.Builder
+	if err := Print(&b, c); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); strings.Contains(text, "hunter2") || !strings.Contains(text, "https://i.example/k?***") || !strings.Contains(text, "https://j.example/k?***") {
+		t.Error(text)
+	}
+}
