@@ -100,6 +100,10 @@ type JetStream struct {
 	ReplayEvents    int      `env:"REPLAY_EVENTS" doc:"of what a client of a stream missed, it gets the newest so many events, and a $gap for the rest; 0 = no bound" min:"0"`
 	ReplayBytes     Bytes    `env:"REPLAY_BYTES" doc:"the same in bytes; 0 = no bound"`
 	ReplayAge       Duration `env:"REPLAY_AGE" doc:"the same by age; 0 = no bound"`
+
+	// VerifyEvery is how often what was read of a stream is compared with what its leader says it has; 0 = 5 s. Only tests change it: how
+	// long one replica waits for the others to notice the same depends on it.
+	VerifyEvery time.Duration `env:"-"`
 }
 
 // SSE is how streams behave.

@@ -34,6 +34,7 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 	}
 	if same {
 		f.explain(info) // what was not explained yet
+		f.suspect()
 	}
 	switch {
 	case f.Inc == nil:
@@ -75,10 +76,10 @@ func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
 	f.epoch++
 	inc := incarnation(f.cfg.Stream, info, f.epoch)
 	f.target, f.late, f.covered, f.reload = target{}, nil, 0, f.cfg.Table
-	f.keys, f.recount, f.check, f.print = nil, f.cfg.Table && f.tooLarge, check{}, fingerprint{}
+	f.recount, f.check, f.print = f.cfg.Table && f.tooLarge, check{}, fingerprint{}
 	change := func() {
-		f.Inc, f.Cursor, f.caughtUp = inc, position, false
-		f.table = nil
+		f.Inc, f.Cursor, f.caughtUp, f.Doubt = inc, position, false, 0
+		f.table, f.keys = nil, nil
 		f.tail.clear(position)
 	}
 	if f.cfg.Table {

@@ -62,6 +62,7 @@ type Feed struct {
 	tail     tail
 	table    *table // nil: not wanted, not loaded, or too large
 	loads    int64  // bytes of a table that is being loaded
+	keys     *keys  // nil: not wanted, not counted, or too many; what it points to is the loop's
 	keysHeld int64  // bytes of keys
 	listed   listed
 	links    subject.Patterns[*Link]
@@ -88,6 +89,7 @@ type loop struct {
 	jumps
 	whole    bool // the consumer is given every message of the stream
 	verified time.Time
+	sound    time.Time   // when it was last certain that nothing was removed without a message
 	print    fingerprint // of the stream, when it was last verified
 	gone     time.Time   // missing since; zero = it is not
 	goneTold bool        // followers have been told that it is gone
@@ -101,10 +103,9 @@ type loop struct {
 
 // counts is owned by Run.
 type counts struct {
-	keys       *keys // nil: not wanted, not counted, or too many
-	recount    bool  // the next session counts them
-	uncounted  bool  // they do not fit into Budget
-	countOver  bool  // this session has counted them
+	recount    bool // the next session counts them
+	uncounted  bool // they do not fit into Budget
+	countOver  bool // this session has counted them
 	countBegan time.Time
 	countedAt  time.Time
 	countTook  time.Duration

@@ -82,7 +82,9 @@ func (f *Feed) counting(literal string, gone bool) reset {
 	k.take(literal, gone)
 	if !f.fits(k.size()) {
 		f.load = nil
+		f.mu.Lock()
 		f.tooManyKeys()
+		f.mu.Unlock()
 		if f.owed == nil {
 			f.owed = &Hole{Reason: gap.Reset} // nobody can say any more what is still there
 		}
@@ -93,23 +95,21 @@ func (f *Feed) counting(literal string, gone bool) reset {
 	return goesOn
 }
 
+// tooManyKeys goes on without them. It needs mu.
 func (f *Feed) tooManyKeys() {
 	f.keys, f.recount, f.uncounted = nil, false, true
-	f.log.Warn("the bucket's keys do not fit into memory: keys that are removed without a message may stay unnoticed while others are made; " +
-		"raise JETSTREAM_TAIL_BYTES")
+	f.log.Warn("not even the bucket's keys fit into memory: clients are not told of one that is removed without a message unless there are "+
+		"fewer keys than before, and whoever comes back is given the whole state; raise JETSTREAM_TAIL_BYTES", "limit", f.cfg.Budget.limit)
 }
 
 // counted replaces the keys by those that were counted, and tells of a hole when one went without a message. The session ends: its
 // consumer has no payloads.
 func (f *Feed) counted() {
 	before, now := f.keys, f.load.keys
-	f.keys, f.load, f.recount, f.countOver = now, nil, false, true
-	f.mu.Lock()
-	f.loads, f.keysHeld = 0, now.size()
-	f.account()
-	f.mu.Unlock()
+	f.load, f.recount, f.countOver = nil, false, true
 	f.countedAt = time.Now()
 	f.countTook = f.countedAt.Sub(f.countBegan)
+	f.sound = f.countedAt
 	hole := f.owed
 	f.owed = nil
 	switch {
@@ -118,19 +118,21 @@ func (f *Feed) counted() {
 		hole = &Hole{Reason: gap.Reset, Silent: true}
 	case before.lostBy(now):
 		hole = &Hole{Reason: gap.Reset}
-	default:
+	}
+	change := func() {
+		f.keys, f.loads, f.keysHeld = now, 0, now.size()
+		if hole != nil {
+			f.doubt()
+		}
+		f.account()
+	}
+	if hole != nil {
+		f.announce(*hole, change)
 		return
 	}
-	f.announce(*hole, f.doubt)
-}
-
-// doubt notes that whoever is at a position up to the cursor may have values that are no more. It needs mu.
-func (f *Feed) doubt() {
-	if !f.cfg.Table {
-		return
-	}
-	f.Doubt = f.Cursor
-	f.Doubts++
+	f.mu.Lock()
+	change()
+	f.mu.Unlock()
 }
 
 // vanished says whether keys, or values, were removed from a bucket without a message. Where the stream has grown meanwhile, what the
@@ -173,6 +175,9 @@ func revived(c jetstream.StreamConfig, before, now fingerprint) bool {
 	return (!c.DenyDelete || ages) && c.MaxMsgsPerSubject != 1 && now.messages < before.messages && now.deleted > before.deleted
 }
 
+// countPause is how long the keys are not counted again.
+func (f *Feed) countPause() time.Duration { return max(f.cfg.VerifyEvery, countShare*f.countTook) }
+
 // recheck compares, or counts again, or tells at once where nothing can be compared.
 func (f *Feed) recheck(subjects uint64) reset {
 	switch {
@@ -180,7 +185,7 @@ func (f *Feed) recheck(subjects uint64) reset {
 		f.reload = true
 		return resetTable
 	case f.keys != nil && f.miscounts(subjects):
-		if time.Since(f.countedAt) < max(f.cfg.VerifyEvery, countShare*f.countTook) {
+		if time.Since(f.countedAt) < f.countPause() {
 			return goesOn // the next time it will not be right either
 		}
 		f.recount = true
@@ -197,7 +202,14 @@ func (f *Feed) checked(seq uint64) reset {
 		return goesOn
 	}
 	f.check = check{}
-	if seq > c.at || f.load != nil || !f.miscounts(c.subjects) {
+	switch {
+	case f.load != nil:
+		return goesOn
+	case seq > c.at:
+		f.hurry()
+		return goesOn
+	case !f.miscounts(c.subjects):
+		f.sound = time.Now()
 		return goesOn
 	}
 	return f.recheck(c.subjects)

@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -72,7 +73,7 @@ func TestKeys_FindWhatVanishedInSilence(t *testing.T) {
 			if hole.From != 0 || hole.Certain || hole.Reason.String() != "reset" {
 				t.Errorf("%+v", hole)
 			}
-			if s := f.State(); s.Doubt < 50 || s.Doubts == 0 {
+			if s := f.State(); s.Doubt != math.MaxUint64 || s.Doubts == 0 {
 				t.Errorf("%+v", s)
 			}
 			w.set(kv, "last")

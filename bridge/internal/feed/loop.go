@@ -124,7 +124,10 @@ func (f *Feed) message(ctx context.Context, s *session, m *nats.Msg, at pull.Pla
 		}
 		f.backwards(seq)
 	case seq > f.Cursor+1:
-		f.check = check{} // the leader may have counted what was replaced before it came
+		if f.check.at != 0 {
+			f.check = check{} // the leader may have counted what was replaced before it came
+			f.hurry()
+		}
 		if why := f.jumped(ctx, s, jump{f.Cursor + 1, seq - 1}); why != goesOn {
 			return why
 		}
@@ -195,6 +198,7 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 	if err := f.refused(); err != nil {
 		return f.failed(ctx, s.nc, err)
 	}
+	f.settle(now)
 	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.Heartbeat() {
 		return resetHeartbeat
 	}
@@ -221,7 +225,12 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 func (f *Feed) gauges() {
 	f.mu.Lock()
 	n, bytes := f.tail.len(), f.tail.bytes+f.tableBytes()
+	unknown := 0.0
+	if f.cfg.Table && f.table == nil && f.keys == nil {
+		unknown = 1
+	}
 	f.mu.Unlock()
+	f.metrics.unknown.Set(unknown)
 	f.metrics.tailMessages.Set(float64(n))
 	f.metrics.tailBytes.Set(float64(bytes))
 }

@@ -31,7 +31,7 @@ func (r reset) String() string { return resetWords[r] }
 // Metrics are those of all feeds. A nil *Metrics counts nothing. The label stream is bounded by the routes.
 type Metrics struct {
 	messages, bytes, evicted, resets, holes *prometheus.CounterVec
-	lag, tailBytes, tailMessages            *prometheus.GaugeVec
+	lag, tailBytes, tailMessages, unknown   *prometheus.GaugeVec
 }
 
 // NewMetrics registers them, unless reg is nil.
@@ -51,9 +51,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		lag:          gauge("headgate_feed_lag_messages", "Messages that the stream has for the feed and the feed has not taken yet."),
 		tailBytes:    gauge("headgate_feed_tail_bytes", "Memory of the messages kept, tail and table."),
 		tailMessages: gauge("headgate_feed_tail_messages", "Messages in the tail."),
+		unknown: gauge("headgate_feed_keys_unknown", "1 of a bucket of which not even the keys are in memory: whoever comes back is given all of it. "+
+			"If it stays, raise JETSTREAM_TAIL_BYTES."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.messages, m.bytes, m.evicted, m.resets, m.holes, m.lag, m.tailBytes, m.tailMessages)
+		reg.MustRegister(m.messages, m.bytes, m.evicted, m.resets, m.holes, m.lag, m.tailBytes, m.tailMessages, m.unknown)
 	}
 	return m
 }
@@ -62,6 +64,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 type streamMetrics struct {
 	messages, bytes, evicted     prometheus.Counter
 	lag, tailBytes, tailMessages prometheus.Gauge
+	unknown                      prometheus.Gauge
 	resets                       [resetKinds]prometheus.Counter
 	holes                        map[gap.Reason]prometheus.Counter
 }
@@ -73,7 +76,7 @@ func (m *Metrics) of(stream string) streamMetrics {
 	s := streamMetrics{
 		messages: m.messages.WithLabelValues(stream), bytes: m.bytes.WithLabelValues(stream), evicted: m.evicted.WithLabelValues(stream),
 		lag: m.lag.WithLabelValues(stream), tailBytes: m.tailBytes.WithLabelValues(stream),
-		tailMessages: m.tailMessages.WithLabelValues(stream), holes: map[gap.Reason]prometheus.Counter{},
+		tailMessages: m.tailMessages.WithLabelValues(stream), unknown: m.unknown.WithLabelValues(stream), holes: map[gap.Reason]prometheus.Counter{},
 	}
 	for r := resetConnection; r < resetKinds; r++ {
 		s.resets[r] = m.resets.WithLabelValues(stream, r.String())
@@ -93,7 +96,7 @@ func (m *Metrics) Forget(stream string) {
 	for _, v := range []*prometheus.CounterVec{m.messages, m.bytes, m.evicted, m.resets, m.holes} {
 		v.DeletePartialMatch(of)
 	}
-	for _, v := range []*prometheus.GaugeVec{m.lag, m.tailBytes, m.tailMessages} {
+	for _, v := range []*prometheus.GaugeVec{m.lag, m.tailBytes, m.tailMessages, m.unknown} {
 		v.DeletePartialMatch(of)
 	}
 }

@@ -47,7 +47,7 @@ type State struct {
 	Inc     *Incarnation
 	Cursor  uint64 // every match up to here has been taken
 	Floor   uint64 // every match in (Floor, Cursor] is in the tail
-	Doubt   uint64 // of a table: who is at a position up to here may have values that were removed without a message
+	Doubt   uint64 // of a table: who is at a position up to here may have values that were removed without a message; see doubt.go
 	Doubts  uint64 // how often that was found
 	First   uint64 // of the stream, when its leader was last asked
 	Last    uint64
@@ -60,6 +60,7 @@ type status struct {
 	State
 	caughtUp bool
 	looked   time.Time // when it was last found that the stream does not exist
+	doubts   time.Time // until then every position is in doubt; zero = since then Doubt is where that ended
 }
 
 // lookAgain is how old the answer may be that a stream does not exist. Whoever has just made it must not be sent away.
@@ -72,6 +73,7 @@ func (f *Feed) State() State {
 	s := f.status.State
 	s.Ready = f.ready()
 	s.Floor = f.tail.floor
+	s.Doubt = f.doubted(time.Now())
 	return s
 }
 

@@ -137,7 +137,7 @@ func (f *Feed) taking(bytes int64) {
 // from the one we had; else the messages that are new are pushed like any other.
 func (f *Feed) loaded(position uint64) {
 	l := f.load
-	f.load, f.reload = nil, false
+	f.load, f.reload, f.sound = nil, false, time.Now()
 	position = max(position, f.Cursor)
 	hole := f.differs(l)
 	if f.owed != nil {

@@ -158,5 +158,8 @@ func (f *Feed) verify(ctx context.Context, s *session) reset {
 	if f.load == nil && !f.countOver && f.vanished(info, before) {
 		return f.recheck(info.NumSubjects)
 	}
+	if f.load == nil && f.check.at == 0 {
+		f.sound = f.verified
+	}
 	return goesOn
 }

@@ -109,3 +109,25 @@ func TestReport_OnePlaceOneHeading(t *testing.T) {
 		t.Error(b.String())
 	}
 }
+
+func TestRoom_WarnsOfWhatCannotFit(t *testing.T) {
+	for _, c := range []struct {
+		keys uint64
+		want []string
+	}{
+		{100_000, nil}, // one that does not fit is read from NATS
+		{130_000, []string{"source-lost"}},
+		{2_000_000, []string{"source-lost", "not even these fit"}},
+	} {
+		i := &inspector{cfg: Config{JetStream: config.JetStream{TailBytes: 10 << 20}}, report: &Report{}}
+		i.room("bucket FLAGS", jsapi.Info{NumSubjects: c.keys})
+		if len(i.report.Findings) != len(c.want) {
+			t.Fatalf("%d keys: %+v", c.keys, i.report.Findings)
+		}
+		for n, f := range i.report.Findings {
+			if f.Level != Warning || !strings.Contains(f.Text, c.want[n]) || !strings.Contains(f.Remedy, "JETSTREAM_TAIL_BYTES") {
+				t.Errorf("%d keys: %+v", c.keys, f)
+			}
+		}
+	}
+}

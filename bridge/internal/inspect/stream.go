@@ -87,6 +87,7 @@ func (i *inspector) stream(ctx context.Context, name string, uses []usage) bool 
 	}
 	if uses[0].bucket() {
 		i.bucket(where, &uses[0], info.Config)
+		i.room(where, info)
 	}
 	return true
 }

@@ -260,7 +260,7 @@ func (s *Streams) read(wants []Want, initial bool) (fresh []*reading, err error)
 	s.dial()
 	js := s.cfg.JetStream
 	for _, w := range wants {
-		f := feed.Config{API: s.api, Stream: w.Name, Filters: w.Filters, Budget: s.budget, PrefillAge: js.TailAge, LostAfter: js.LostAfter,
+		f := feed.Config{API: s.api, Stream: w.Name, Filters: w.Filters, Budget: s.budget, PrefillAge: js.TailAge, LostAfter: js.LostAfter, VerifyEvery: js.VerifyEvery,
 			Inbox: s.cfg.NATS.InboxPrefix, ConsumerPrefix: s.prefix, Log: s.cfg.Log, Metrics: s.metrics}
 		if w.Bucket {
 			f.Table, f.Gone = true, kv.Gone

@@ -19,6 +19,7 @@ type initial struct {
 	mode  flow.SnapshotMode
 	inc   *feed.Incarnation // nil: nothing has been read yet
 	least uint64            // how young it must be: a client that has been here before never goes back
+	of    *feed.Incarnation // least is one of its sequences; nil = the feed has got there
 	at    uint64            // what it is the state of: everything up to here
 	items []*encode.Item    // still to be given
 	from  uint64            // modes all and since: read up to here
@@ -42,6 +43,13 @@ func (s *Source) freshState() *initial {
 	i := s.firstState()
 	i.least = s.feed.State().Cursor
 	return i
+}
+
+// notBefore makes it a state of a sequence at the earliest, which another replica may have got to before this one.
+func (i *initial) notBefore(inc *feed.Incarnation, seq uint64) {
+	if seq > i.least {
+		i.of, i.least = inc, seq
+	}
 }
 
 // InitialBatch is a part of an initial state. Its events carry no id.
@@ -88,8 +96,12 @@ const crowdedWait = 30 * time.Second
 func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
 	if errors.Is(err, history.ErrTooLarge) {
 		s.streams.tooLarge.Do(func() {
-			s.streams.cfg.Log.Error("a state is too large to be given: its streams are ended; let the route's subject match fewer subjects, or use "+
-				"snapshot mode last", "stream", s.stream, "source", s.spec.Name, "cause", err)
+			remedy := "let the route's subject match fewer subjects, or use snapshot: last"
+			if s.Bucket() {
+				remedy = "raise JETSTREAM_TAIL_BYTES until the bucket's values fit into memory, or let the route's key match fewer keys"
+			}
+			s.streams.cfg.Log.Error("a state is too large to be read from NATS: its streams are ended", "stream", s.stream, "source", s.spec.Name,
+				"cause", err, "remedy", remedy)
 		})
 		done(InitialBatch{Err: err})
 		return
@@ -118,7 +130,7 @@ func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
 // load finds out what the state is made of.
 func (s *Source) load(i *initial, done func(error)) {
 	now := s.feed.State()
-	if !now.Ready || now.Inc == nil {
+	if !now.Ready || now.Inc == nil || i.of.Same(now.Inc) && now.Cursor < i.least {
 		done(errAgain)
 		return
 	}

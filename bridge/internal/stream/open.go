@@ -142,7 +142,9 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 		}
 	}
 	if s.Bucket() && doubtful(now, seq) {
-		return s.anew(inc), nil // a state needs no history of itself
+		o := s.anew(inc) // a state needs no history of itself
+		o.State.initial.notBefore(inc, seq)
+		return o, nil
 	}
 	if err := s.finished(ctx, inc, seq); err != nil {
 		return Opened{}, err

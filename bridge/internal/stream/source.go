@@ -90,7 +90,11 @@ func (s *Source) event(it *encode.Item, inc *feed.Incarnation) flow.Event {
 	}
 	e := flow.Event{Frame: r.Frame, Entry: s.entry, Seq: it.Seq}
 	if r.Refused {
-		e.Frame = s.gap(gap.Hole{Reason: r.Reason, From: it.Seq, To: it.Seq})
+		h := gap.Hole{Reason: r.Reason, From: it.Seq, To: it.Seq}
+		if s.Bucket() {
+			h.From, h.To = 0, 0 // numbers mean nothing for a state
+		}
+		e.Frame = s.gap(h)
 	}
 	if r.Last {
 		e.End = flow.Done

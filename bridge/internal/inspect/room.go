@@ -1,0 +1,32 @@
+package inspect
+
+import (
+	"fmt"
+
+	"headgate/bridge/internal/jsapi"
+)
+
+// What a bucket takes in memory at the least: of a key as a hash, of a key with an empty value, and how many values are read from NATS
+// for one state where they are not in memory.
+const (
+	leastOfKey   = 40
+	leastOfValue = 576
+	mostRead     = 100_000
+)
+
+// room says what will not fit into memory for certain: buckets share it with streams, so less than this may not fit either.
+func (i *inspector) room(where string, info jsapi.Info) {
+	most := uint64(i.cfg.JetStream.TailBytes)
+	add := func(text string, least uint64) {
+		i.report.add(Finding{Where: where, Level: Warning, Text: fmt.Sprintf("has %d keys: %s", info.NumSubjects, text),
+			Remedy: fmt.Sprintf("raise JETSTREAM_TAIL_BYTES far above %d MiB, the least that these keys take", info.NumSubjects*least>>20+1)})
+	}
+	if info.NumSubjects > mostRead && info.NumSubjects*leastOfValue > most {
+		add(fmt.Sprintf("their values do not fit into JETSTREAM_TAIL_BYTES, and without that no route can give the state of more than %d keys, or "+
+			"of 64 MiB: its streams end with source-lost", mostRead), leastOfValue)
+	}
+	if info.NumSubjects*leastOfKey > most {
+		add("not even these fit into JETSTREAM_TAIL_BYTES, so clients are not told of one that is removed without a message unless there are "+
+			"fewer keys than before, and whoever comes back is given the whole state", leastOfKey)
+	}
+}
