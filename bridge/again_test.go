@@ -15,8 +15,9 @@ import (
 	"headgate/internal/flow"
 )
 
-// A client in the middle of what it missed is told once that the stream was made again, not of the rest of the old one and of the new one.
-func TestReplay_OfAStreamThatIsMadeAgainIsOneGap(t *testing.T) {
+// A client in the middle of what it missed is told what of the old stream it has not had before its position passes that, and then that
+// the stream was made again.
+func TestReplay_OfAStreamThatIsMadeAgain(t *testing.T) {
 	for name, wait := range map[string]bool{"at once": false, "later": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newStateWorld(t, 3000)
@@ -34,16 +35,34 @@ func TestReplay_OfAStreamThatIsMadeAgainIsOneGap(t *testing.T) {
 			w.make(5)
 			eventually(t, "the new messages", func() bool { return strings.Count(strings.Join(s.live.texts(), " "), "000") >= 5 })
 			s.finish()
-			told := s.count(`"reason":"reset"`)
+			again := 0
 			for _, text := range s.live.texts() {
 				if strings.HasPrefix(text, "$gap reset") {
-					told++
+					again++
 				}
 			}
-			if told != 1 || s.count("$gap") > 0 {
-				t.Errorf("told %d times: %q, then %q", told, s.got[len(s.got)-1], s.live.texts())
+			if rest := s.count(`"reason":"reset","certain":false,"source":"s","from":`); rest != 1 || again != 1 {
+				t.Errorf("told %d times of the rest, %d times of the new one: %q, then %q", rest, again, s.got[len(s.got)-1], s.live.texts())
 			}
 		})
+	}
+}
+
+// Of a stream that is deleted, and not made again, a client in the middle of what it missed is told the same, and it hears of the end.
+func TestReplay_OfAStreamThatIsDeleted(t *testing.T) {
+	w := newStateWorld(t, 9000) // more than is read ahead
+	tag := w.read(w.open(flow.Spec{}, flow.Format{}, "")).to[0].Tag
+	s := w.read(w.open(flow.Spec{}, flow.Format{}, cursor.Position{{Tag: tag, Seq: 1}}.String()))
+	for s.count("data: 0") == 0 {
+		s.step()
+	}
+	if err := w.js.DeleteStream(t.Context(), "S"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the feed to notice", func() bool { return strings.Contains(w.r.log.String(), "may be missing") })
+	s.finish()
+	if n := s.count(`"reason":"reset","certain":false,"source":"s","from":`); n != 1 {
+		t.Errorf("told %d times: %q", n, s.got[len(s.got)-1])
 	}
 }
 

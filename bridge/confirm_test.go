@@ -95,7 +95,7 @@ func TestPing_AServerThatDoesNotAnswerIsLeft(t *testing.T) {
 	r := connectedBridge(t, cfg, 0)
 	sink, _, _ := r.follow(request("", "a"))
 	stalled.Store(true)
-	eventually(t, "the loss to be seen", func() bool { return !r.Health().Connected })
+	eventually(t, "the loss to be seen", func() bool { return r.metric("headgate_nats_connected", "data-0") == 0 })
 	if got := sink.texts(); len(got) != 0 {
 		t.Fatalf("a gap before the connection is back: %q", got)
 	}

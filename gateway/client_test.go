@@ -109,12 +109,13 @@ func (r *rig) open(path string, fields ...string) *reader {
 func (r *rig) openWith(client *http.Client, req *http.Request) *reader {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(req.Context())
+	described := r.describedItems(req) // as it is when the request is sent: a reload may come before the answer
 	resp, err := client.Do(req.WithContext(ctx))
 	if err != nil {
 		cancel()
 		r.t.Fatal(err)
 	}
-	rd := &reader{t: r.t, resp: resp, dec: sse.NewDecoder(resp.Body), stop: func() { cancel(); _ = resp.Body.Close() }, described: r.describedItems(req)}
+	rd := &reader{t: r.t, resp: resp, dec: sse.NewDecoder(resp.Body), stop: func() { cancel(); _ = resp.Body.Close() }, described: described}
 	r.t.Cleanup(func() { rd.stop(); client.CloseIdleConnections() })
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(resp.Body)

@@ -126,9 +126,6 @@ func (f *Feed) announce(h Hole, change func()) {
 	f.mu.Lock()
 	change()
 	f.account()
-	if !h.Silent {
-		f.Holes++
-	}
 	inc, position := f.Inc, f.Cursor
 	links := f.everybody()
 	f.tell()

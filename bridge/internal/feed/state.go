@@ -49,7 +49,6 @@ type State struct {
 	Floor   uint64 // every match in (Floor, Cursor] is in the tail
 	Doubt   uint64 // of a table: who is at a position up to here may have values that were removed without a message
 	Doubts  uint64 // how often that was found
-	Holes   uint64 // how many followers have been told of, silent ones apart
 	First   uint64 // of the stream, when its leader was last asked
 	Last    uint64
 	Average uint64 // bytes of a message then

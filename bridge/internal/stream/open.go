@@ -58,14 +58,6 @@ func (s *Source) open(ctx context.Context, req flow.Request, position cursor.Pos
 	if err != nil {
 		return Opened{}, err
 	}
-	o, err := s.begin(ctx, now, req, position)
-	if o.State != nil {
-		o.State.opened, o.State.holes = true, now.Holes
-	}
-	return o, err
-}
-
-func (s *Source) begin(ctx context.Context, now feed.State, req flow.Request, position cursor.Position) (Opened, error) {
 	inc := now.Inc
 	switch {
 	case req.Cursor != "" && s.format.IDs:

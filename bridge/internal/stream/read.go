@@ -8,6 +8,7 @@ import (
 	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
 	"headgate/bridge/internal/history"
+	"headgate/bridge/internal/jsapi"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
@@ -19,27 +20,6 @@ type State struct {
 	bounded bool     // the bounds of the replay have been applied
 	bytes   int64    // given in this replay
 	ahead   *ahead   // read already, to see whether it is within the bounds; nil = nothing
-	place
-}
-
-// place is what is known of the place in the log where the client will go live.
-type place struct {
-	opened bool         // holes has been noted
-	holes  uint64       // that the feed had told of when the source was opened
-	to     cursor.Entry // of the last read; zero = there was none
-	early  bool         // whatever the feed has told of since comes behind the place
-}
-
-// read notes how far the client reads this time. Where it is the first time, and nothing has been told since Open, the place is before
-// anything that will be told. With another end it is another place, and what it has passed over is not known.
-func (p *place) read(to cursor.Entry, holes uint64) {
-	switch {
-	case p.to == cursor.Entry{}:
-		p.early = p.opened && p.holes == holes
-	case p.to != to:
-		p.early = false
-	}
-	p.to = to
 }
 
 // Reading is the state of a client that reads what comes behind its position, without bounds.
@@ -77,12 +57,11 @@ func (s *Source) Read(st *State, from, to cursor.Entry, maxBytes int, done func(
 func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(Batch)) {
 	now := s.feed.State()
 	inc := now.Inc
-	st.place.read(to, now.Holes)
 	switch {
 	case s.closed.Load(), inc == nil:
 		done(Batch{Err: flow.ErrClosed})
 	case to.Tag != inc.Tag || to.Seq > now.Cursor:
-		done(s.begunAgain(st, from, to, inc))
+		done(s.begunAgain(from, to, inc))
 	case from.Tag != inc.Tag:
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Tag: inc.Tag}))
 	case s.Bucket() && !st.bounded && doubtful(now, from.Seq): // it has become so since Open
@@ -98,18 +77,26 @@ func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(
 	}
 }
 
-// begunAgain answers for a range whose end is of an incarnation that has gone. What was still to be read of it is gone too, and what
-// follows in the log says so: where that is not certain it is said here.
-func (s *Source) begunAgain(st *State, from, to cursor.Entry, inc *feed.Incarnation) Batch {
+// begunAgain answers for a range whose end is of an incarnation that has gone. What follows in the log says so; but what was still to be
+// read before is gone too, and is named here, so that no position passes over it in silence.
+func (s *Source) begunAgain(from, to cursor.Entry, inc *feed.Incarnation) Batch {
 	reason := gap.Reset
 	if to.Tag == inc.Tag {
-		reason = gap.Rewound // the stream may grow beyond the range again, so it is named
+		reason = gap.Rewound // the stream may grow beyond the range again
 	}
-	if from.Tag != to.Tag || from.Seq >= to.Seq || reason == gap.Reset && (st.early || s.fresh()) { // a fresh state is passed over by nobody
+	if from.Tag != to.Tag {
 		return Batch{Done: true}
 	}
-	frame := s.gap(gap.Hole{Reason: reason, From: from.Seq + 1, To: to.Seq})
-	return Batch{Events: []flow.Event{{Frame: frame, Seq: to.Seq}}, Done: true}
+	return s.lost(reason, from.Seq, to.Seq)
+}
+
+// lost answers for a range that cannot be read any more, not even its beginning.
+func (s *Source) lost(reason gap.Reason, from, to uint64) Batch {
+	if from >= to || reason == gap.Reset && s.fresh() { // a fresh state is passed over by nobody
+		return Batch{Done: true}
+	}
+	frame := s.gap(gap.Hole{Reason: reason, From: from + 1, To: to})
+	return Batch{Events: []flow.Event{{Frame: frame, Seq: to}}, Done: true}
 }
 
 // holeAt is a hole in what is being read, and where a fresh state follows holes, the beginning of that.
@@ -137,7 +124,11 @@ func (s *Source) next(st *State, inc *feed.Incarnation, from, to uint64, maxByte
 	}
 	st.forget()
 	s.messages(inc, from, to, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
-		if err != nil {
+		switch {
+		case err != nil && errors.Is(s.feed.State().Missing, jsapi.ErrNoStream):
+			done(s.lost(gap.Reset, from, to)) // it has been deleted
+			return
+		case err != nil:
 			s.again(err, done)
 			return
 		}

@@ -18,6 +18,9 @@ import (
 // what they missed, so an older state is as good as a new one. Those who come together then hold one list and not one each.
 const stateWindow = 5 * time.Second
 
+// stateBehind is how many messages the stream may have got since: they follow the state, and nobody wants an old state and a flood.
+const stateBehind = 1000
+
 // firstBytes of room must be there before a state is read at all.
 const firstBytes = 4 << 10
 
@@ -51,7 +54,8 @@ func (t *states) get(s *Source, now feed.State, least uint64, done taker) {
 	key := s.stream + " " + strings.Join(s.filters, " ")
 	t.mu.Lock()
 	old := t.all[key]
-	if old != nil && old.inc.Same(now.Inc) && old.doubts == now.Doubts && old.at >= least {
+	young := old != nil && (old.answer == nil || now.Cursor-min(now.Cursor, old.at) <= stateBehind)
+	if young && old.inc.Same(now.Inc) && old.doubts == now.Doubts && old.at >= least {
 		if old.answer == nil {
 			old.waiting = append(old.waiting, done)
 			t.mu.Unlock()
