@@ -138,7 +138,7 @@ func TestJump_AStateIsNotCutForARate(t *testing.T) {
 					b.put(0, "often", fmt.Sprint(n))
 				}
 				b.renew(1, "new")
-				for n := range 40 {
+				for n := range 28 {
 					b.put(1, fmt.Sprint("key", n), "1")
 				}
 				b.keepNext()
@@ -165,7 +165,7 @@ func TestJump_UnderLoad(t *testing.T) {
 			pages = append(pages, p.read("the first state", func() bool { return p.s.id != "" }))
 		}
 		key := func() string { return string(rune('a' + rand.IntN(26))) }
-		for round := range 40 {
+		for round := range 25 {
 			for range 1 + rand.IntN(20) {
 				b.flood(rand.IntN(2), rand.IntN(16))
 				b.put(rand.IntN(2), key(), fmt.Sprint(round))
@@ -174,7 +174,7 @@ func TestJump_UnderLoad(t *testing.T) {
 			value := string(rune('A' + round))
 			b.finish(value)
 			for _, p := range pages {
-				if rand.IntN(3) > 0 || round == 39 {
+				if rand.IntN(3) > 0 || round == 24 {
 					p.last(value)
 				}
 			}
