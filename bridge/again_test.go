@@ -132,3 +132,29 @@ func TestFinished_AlsoWhereTheEndIsOnlyInMemoryOrBeforeSince(t *testing.T) {
 	check(flow.Request{Cursor: at(6)}, true)
 	check(flow.Request{Cursor: at(5)}, false)
 }
+
+// Whoever passes over changes reads the state anew of a stream whose route says on_gap: snapshot, and of no other stream.
+func TestStates_OfAStream(t *testing.T) {
+	w := newStateWorld(t, 3)
+	for _, onGap := range []bool{false, true} {
+		o := w.open(flow.Spec{Initial: flow.Initial{Mode: flow.LastPerSubject}, Bounds: flow.Bounds{Snapshot: onGap}}, flow.Format{}, "")
+		o.Source.Attach(sinkFunc(func(flow.Event) {}))
+		states := o.Source.(flow.Stateful).States()
+		if !onGap {
+			if len(states) != 0 {
+				t.Errorf("on_gap: event has %d states", len(states))
+			}
+			continue
+		}
+		if len(states) != 1 || states[0].Entry != 0 || states[0].Source != "s" {
+			t.Fatalf("on_gap: snapshot has the states %+v", states)
+		}
+		head := make(cursor.Position, 1)
+		o.Source.Progress(head)
+		answers := make(chan flow.Batch, 1)
+		o.Source.Read(flow.Ask{From: head, To: head, MaxBytes: 1 << 20, State: states[0].Again(nil)}, func(b flow.Batch) { answers <- b })
+		if b := <-answers; b.Err != nil || b.Done || len(b.Events) == 0 || !b.Events[0].Bare {
+			t.Errorf("a client that is live then reads %+v", b)
+		}
+	}
+}

@@ -130,6 +130,16 @@ func (j *joint) Attach(sink flow.Sink) cursor.Position {
 	return p
 }
 
+// States implements flow.Stateful.
+func (j *joint) States() (states []flow.StateEntry) {
+	for i, s := range j.streams {
+		if name, ok := s.Stateful(); ok {
+			states = append(states, flow.StateEntry{Entry: j.entries + i, Source: name, Again: func(state any) any { return j.afresh(i, state) }})
+		}
+	}
+	return states
+}
+
 // afresh makes a client read a fresh state of a stream first, beside those of other streams that it is still to be given.
 func (j *joint) afresh(i int, state any) any {
 	st, ok := state.(*jointState)

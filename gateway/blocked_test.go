@@ -23,12 +23,16 @@ type bucketsPage struct {
 	state map[string]bool // of which a state is being given
 	given int             // states
 	slow  int             // jumps
+	rate  int             // those for want of budget
 }
 
-func bothRoute(policy string) modelRoute {
+func bothRoute(policy string, change ...func(*modelRoute)) modelRoute {
 	return streamRoute("both", "", "", func(r *modelRoute) {
 		r.Sources = []config.Source{{Name: "one", Type: "kv", Stream: "ONE", Subject: "one.>"}, {Name: "two", Type: "kv", Stream: "TWO", Subject: "two.>"}}
 		r.SlowConsumer = policy
+		for _, f := range change {
+			f(r)
+		}
 	})
 }
 
@@ -56,8 +60,11 @@ func (b *bucketsPage) take(e sse.Event) {
 			b.state[g.Source] = true
 			maps.DeleteFunc(b.keys, func(key, _ string) bool { return strings.HasPrefix(key, g.Source+".") })
 		}
-		if g.Reason == "slow" {
+		switch g.Reason {
+		case "slow":
 			b.slow++
+		case "rate":
+			b.rate++
 		}
 	case "put":
 		var m message
@@ -65,6 +72,12 @@ func (b *bucketsPage) take(e sse.Event) {
 			b.t.Fatal(err)
 		}
 		b.keys[m.Key] = fmt.Sprint(m.Data)
+	case "delete":
+		var m message
+		if err := json.Unmarshal([]byte(e.Data), &m); err != nil {
+			b.t.Fatal(err)
+		}
+		delete(b.keys, m.Key)
 	default:
 		b.t.Fatalf("got %s %q", e.Type, e.Data)
 	}
@@ -105,6 +118,53 @@ func TestBucket_ABlockedClientOfTwoThatBeginAgain(t *testing.T) {
 	}
 }
 
+// TestBucket_AClientThatJumpsOverADeletion lets a key go, among more than a blocked client is kept and than a limited one is sent. In the end
+// each has exactly what the buckets have.
+func TestBucket_AClientThatJumpsOverADeletion(t *testing.T) {
+	t.Run("slow", func(t *testing.T) {
+		t.Parallel()
+		w := newBlockedWorld(t, "drop_oldest")
+		w.flood(100)
+		w.delete("one.gone")
+		w.flood(150)
+		w.jumped(&w.blocked.slow)
+		w.put("one.last", "1")
+		w.put("two.last", "1")
+		w.same(w.quick)
+		w.same(w.blocked)
+	})
+	t.Run("rate", func(t *testing.T) {
+		t.Parallel()
+		w := newBlockedWorld(t, "drop_oldest", func(r *modelRoute) { r.Limits.EventsPerSecond = 20 })
+		for n := range 100 {
+			w.put("one.often", fmt.Sprint(n))
+		}
+		w.delete("one.gone")
+		for n := range 100 {
+			w.put("two.often", fmt.Sprint(n))
+		}
+		w.jumped(&w.blocked.rate)
+		w.put("one.last", "1")
+		w.put("two.last", "1")
+		w.same(w.blocked)
+	})
+}
+
+// jumped reads until the blocked client has been told of a jump.
+func (w *blockedWorld) jumped(told *int) {
+	w.t.Helper()
+	w.blocked.read(func() bool { return *told > 0 })
+	if !w.blocked.state["one"] {
+		w.t.Error("the jump is told without a state")
+	}
+}
+
+func (w *blockedWorld) delete(key string) {
+	w.t.Helper()
+	name, _, _ := strings.Cut(key, ".")
+	w.do("delete "+key, func(ctx context.Context) error { return w.buckets[name].Delete(ctx, key) })
+}
+
 // blockedWorld is two buckets, a gateway, and two clients that have been given the first state. One of them takes nothing more.
 type blockedWorld struct {
 	*pit
@@ -112,7 +172,7 @@ type blockedWorld struct {
 	blocked, quick *bucketsPage
 }
 
-func newBlockedWorld(t *testing.T, policy string) *blockedWorld {
+func newBlockedWorld(t *testing.T, policy string, change ...func(*modelRoute)) *blockedWorld {
 	ns, err := devnats.Start(devnats.Options{JetStream: true, NextFree: true, Port: modelPort()})
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +183,7 @@ func newBlockedWorld(t *testing.T, policy string) *blockedWorld {
 		w.make(name)
 		w.put(name+".gone", "1")
 	}
-	cfg := modelConfig(ns.URL(), routesOf([]modelRoute{bothRoute(policy)}))
+	cfg := modelConfig(ns.URL(), routesOf([]modelRoute{bothRoute(policy, change...)}))
 	cfg.SSE.BufferBytes, cfg.SSE.BufferAge, cfg.SSE.WriteTimeout = 8<<20, time.Minute, time.Minute
 	w.gw = startReplica(t, cfg).ready()
 	w.blocked, w.quick = w.open(), w.open()

@@ -272,8 +272,12 @@ func routePolicy(cr config.Route, c config.SSE) *delivery.Policy {
 }
 
 // jumpGap is what a client is told that has jumped over events. Of several sources nobody knows which had some among them.
-func jumpGap(why gap.Reason, source string, sources int) *sse.Frame {
-	return gap.Frame(gap.Hole{Reason: why, Source: source, Unsure: sources > 1})
+func jumpGap(why gap.Reason, source string, sources int) delivery.JumpGap {
+	h := gap.Hole{Reason: why, Source: source, Unsure: sources > 1}
+	j := delivery.JumpGap{Source: source, Live: gap.Frame(h)}
+	h.Snapshot = true
+	j.State = gap.Frame(h)
+	return j
 }
 
 // joinPath puts the base path before a route's path.

@@ -281,7 +281,7 @@ func TestSlowGaps_NameEverySourceOfEveryKind(t *testing.T) {
 	r.open("/v1/orders/acme").want("$ready")
 	var all string
 	for _, f := range s.last().Policy.SlowGaps {
-		all += string(f.AppendBlock(nil, nil))
+		all += string(f.Live.AppendBlock(nil, nil))
 	}
 	if strings.Count(all, "$gap") != 2 || !strings.Contains(all, `"source":"orders"`) || !strings.Contains(all, `"source":"flags"`) {
 		t.Errorf("%s", all)

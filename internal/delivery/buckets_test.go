@@ -1,7 +1,6 @@
 package delivery_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"headgate/internal/cursor"
+	"headgate/internal/delivery"
 	"headgate/internal/flow"
 	"headgate/internal/sse"
 )
@@ -29,6 +29,7 @@ type buckets struct {
 	opened  int
 	closed  int
 	pad     string // makes the $gap of a new beginning long
+	states  int    // that were read
 }
 
 // bucket is one part.
@@ -69,6 +70,18 @@ func (b *buckets) put(part int, key, value string) {
 	b.push(e)
 }
 
+// remove deletes a key of a part.
+func (b *buckets) remove(part int, key string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := &b.parts[part]
+	p.seq++
+	delete(p.keys, key)
+	e := flow.Event{Frame: sse.NewFrame("delete", fmt.Appendf(nil, "%d %s", part, key)), Entry: part, Seq: p.seq}
+	p.log = append(p.log, e)
+	b.push(e)
+}
+
 // renew makes a part begin again, with one key.
 func (b *buckets) renew(part int, key string) {
 	b.mu.Lock()
@@ -76,14 +89,19 @@ func (b *buckets) renew(part int, key string) {
 	p := &b.parts[part]
 	p.seq++
 	p.keys, p.log, p.begun = map[string]string{key: "renewed"}, nil, p.seq
-	b.push(flow.Event{Frame: b.gapFrame(part), Entry: part, Seq: p.seq, Bare: true, Again: func(state any) any {
+	b.push(flow.Event{Frame: b.gapFrame(part), Entry: part, Seq: p.seq, Bare: true, Again: owePart(part)})
+}
+
+// owePart adds the state of a part to the notes on a client.
+func owePart(part int) func(state any) any {
+	return func(state any) any {
 		owed := owedParts{}
 		if state != nil {
 			maps.Copy(owed, state.(owedParts))
 		}
 		owed[part] = true
 		return owed
-	}})
+	}
 }
 
 func putFrame(part int, key, value string) *sse.Frame {
@@ -171,6 +189,11 @@ func (s *bucketsSource) Attach(sink flow.Sink) cursor.Position {
 	return s.b.position()
 }
 
+// States implements flow.Stateful.
+func (s *bucketsSource) States() []flow.StateEntry {
+	return []flow.StateEntry{{Entry: 0, Source: "zero", Again: owePart(0)}, {Entry: 1, Source: "one", Again: owePart(1)}}
+}
+
 func (s *bucketsSource) Progress(p cursor.Position) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
@@ -202,6 +225,7 @@ func (s *bucketsSource) Read(ask flow.Ask, done func(flow.Batch)) {
 func (b *buckets) read(ask flow.Ask) (batch flow.Batch) {
 	owed, _ := ask.State.(owedParts)
 	if len(owed) > 0 {
+		b.states++
 		var positions []flow.Event
 		for part := range owed {
 			p := &b.parts[part]
@@ -223,109 +247,6 @@ func (b *buckets) read(ask flow.Ask) (batch flow.Batch) {
 	}
 	batch.Done = true
 	return batch
-}
-
-// page is what a browser makes of a stream of buckets.
-type page struct {
-	b     *buckets
-	s     *stream
-	keys  [2]map[string]string
-	fresh [2]uint64 // the new beginning whose state it has
-	owed  map[int]bool
-	gaps  int // of new beginnings
-	slow  int // of jumps
-	ended bool
-}
-
-func (b *buckets) page(s *stream) *page {
-	return &page{b: b, s: s, keys: [2]map[string]string{{}, {}}, owed: map[int]bool{}}
-}
-
-// read takes events until ok.
-func (p *page) read(what string, ok func() bool) *page {
-	p.b.t.Helper()
-	if p.s.dec == nil {
-		p.s.start()
-	}
-	for !ok() {
-		e, err := p.s.next()
-		if err != nil {
-			p.b.t.Fatalf("waiting for %s: %v", what, err)
-		}
-		p.take(e)
-	}
-	return p
-}
-
-func (p *page) take(e sse.Event) {
-	p.b.t.Helper()
-	switch e.Type {
-	case "put":
-		f := strings.SplitN(e.Data, " ", 3)
-		part, _ := strconv.Atoi(f[0])
-		p.keys[part][f[1]] = f[2]
-	case "$gap":
-		var g struct {
-			Next string
-			Part int
-		}
-		if err := json.Unmarshal([]byte(e.Data), &g); err != nil {
-			p.b.t.Fatal(err)
-		}
-		if g.Next == "" {
-			p.slow++
-			break
-		}
-		p.gaps++
-		p.owed[g.Part] = true
-		clear(p.keys[g.Part])
-	case "$snapshot":
-		clear(p.owed)
-		position, _ := cursor.Parse(e.ID)
-		p.fresh[0], p.fresh[1] = position[0].Seq, position[1].Seq
-	case "$end":
-		p.ended = true
-	}
-	p.judge(e)
-}
-
-// judge looks whether somebody who came back with the id that a page has now would be taken for one that has the states.
-func (p *page) judge(e sse.Event) {
-	p.b.t.Helper()
-	position, err := cursor.Parse(e.ID)
-	if err != nil {
-		return
-	}
-	p.b.mu.Lock()
-	defer p.b.mu.Unlock()
-	for part, at := range position {
-		if begun := p.b.parts[part].begun; at.Seq >= begun && p.fresh[part] < begun {
-			p.b.t.Fatalf("%s of %.60q has the id %s, and the state of part %d at %d has not been given (last %d)", e.Type, e.Data, e.ID, part, begun, p.fresh[part])
-		}
-	}
-}
-
-// last reads until the key "last" of both parts has been seen, and compares then.
-func (p *page) last(value string) {
-	p.b.t.Helper()
-	p.read("the last changes", func() bool {
-		return len(p.owed) == 0 && p.keys[0]["last"] == value && p.keys[1]["last"] == value
-	})
-	p.b.mu.Lock()
-	defer p.b.mu.Unlock()
-	for part := range p.keys {
-		if want := p.b.parts[part].keys; !maps.Equal(p.keys[part], want) {
-			p.b.t.Errorf("part %d: the page has %s, the bucket %s", part, brief(p.keys[part]), brief(want))
-		}
-	}
-}
-
-func brief(keys map[string]string) string {
-	var b strings.Builder
-	for k, v := range keys {
-		fmt.Fprintf(&b, "%s=%.8s ", k, v)
-	}
-	return b.String()
 }
 
 // finish makes the last changes.
@@ -375,6 +296,14 @@ func (b *buckets) renewAhead(part int, key string) {
 }
 
 // slowGaps is what a jump says of the two parts.
-func slowGaps() []*sse.Frame {
-	return []*sse.Frame{sse.NewFrame("$gap", []byte(`{"reason":"slow","part":0}`)), sse.NewFrame("$gap", []byte(`{"reason":"slow","part":1}`))}
+func slowGaps() []delivery.JumpGap { return jumpGaps("slow") }
+
+func jumpGaps(reason string) (gaps []delivery.JumpGap) {
+	for part, source := range []string{"zero", "one"} {
+		frame := func(next string) *sse.Frame {
+			return sse.NewFrame("$gap", fmt.Appendf(nil, `{"reason":"%s","part":%d%s}`, reason, part, next))
+		}
+		gaps = append(gaps, delivery.JumpGap{Source: source, Live: frame(""), State: frame(`,"next":"snapshot"`)})
+	}
+	return gaps
 }

@@ -28,7 +28,7 @@ func TestEveryClientGetsEveryEventOnceUnlessAGapSaysSo(t *testing.T) {
 			r.policy.BufferBytes = 64 << 10
 			r.policy.DropOldest = drop
 			r.policy.Heartbeat, r.policy.WriteTimeout = time.Second, 0
-			r.policy.SlowGaps = []*sse.Frame{sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}
+			r.policy.SlowGaps = []delivery.JumpGap{{Live: sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}}
 			r.key = func(req *http.Request) string { return req.URL.Query().Get("key") }
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()

@@ -14,14 +14,21 @@ type Policy struct {
 	HeartbeatEvent  *sse.Frame    // sent instead of a comment when the position has not moved; nil = comment
 	IDs             bool          // blocks carry ids
 	DropOldest      bool          // at the bounds: jump to the head and say so, instead of ending the stream
-	SlowGaps        []*sse.Frame  // what a jump says: one $gap per source
+	SlowGaps        []JumpGap     // what a jump says: one per source
 	BufferBytes     int           // how far a blocked client may fall behind
 	BufferEvents    int           // the same in events; 0 = no bound
 	BufferAge       time.Duration // the same in time; 0 = no bound
 	EventsPerSecond float64       // that a client is sent; those of one second may come at once; 0 = no limit
 	BytesPerSecond  int           // the same in bytes; 0 = no limit
-	RateGaps        []*sse.Frame  // what a jump says that is because of them
+	RateGaps        []JumpGap     // what a jump says that is because of them
 	WriteTimeout    time.Duration // a blocked client that takes nothing for so long is ended
+}
+
+// JumpGap is the $gap of a jump for one source.
+type JumpGap struct {
+	Source string
+	Live   *sse.Frame // it goes on with what happens now
+	State  *sse.Frame // the state of the source follows: "next":"snapshot". Never used where it has none
 }
 
 // Client is one stream as gateway hands it over. Nothing of it is kept longer than needed: a quiet client is a slot in a table.

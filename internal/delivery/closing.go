@@ -86,6 +86,7 @@ func (s *shard) end(i uint32, r Reason) {
 func (s *shard) closeGroup(g *group) {
 	s.groups.remove(g)
 	delete(s.again, g)
+	delete(s.states, g)
 	s.stats.metrics.groups.Dec()
 	g.source.Close()
 	g.round = round{}

@@ -74,6 +74,11 @@ func (s *shard) check(c *checking) {
 			broken("group %q: %d new beginnings are remembered", g.key, len(all))
 		}
 	}
+	for g := range s.states {
+		if s.groups.table[g.index] != g {
+			broken("group %q is gone, and its states are remembered", g.key)
+		}
+	}
 	groups := 0
 	for _, g := range s.groups.table {
 		if g == nil {

@@ -288,7 +288,7 @@ func TestSlowClientUnderDropOldestJumpsAndIsToldSo(t *testing.T) {
 		r.policy.BufferBytes = 128 << 10
 		r.policy.DropOldest = true
 		r.policy.WriteTimeout = 0
-		r.policy.SlowGaps = []*sse.Frame{sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}
+		r.policy.SlowGaps = []delivery.JumpGap{{Live: sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}}
 		slow := r.connect("")
 		eventually(t, "it is the first", func() bool { return r.server.Streams() == 1 })
 		quick := r.connect("").start()

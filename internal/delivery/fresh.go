@@ -13,6 +13,9 @@ import (
 // place in the log was let go, may pass over such entries without being given them. It owes them all the same: one for every source that
 // has begun again meanwhile. Until it has read what it owes, no block may carry an id: a client that came back with that id would be
 // taken for one that has the new state.
+//
+// The same holds for a jump over mere changes of a source that has a state: what it has would stay wrong in what was changed there, for
+// ever and unseen. It owes one state for every such source that had any.
 
 // again is what those read who have been given an entry with it, or have passed over it.
 type again struct {
@@ -50,9 +53,54 @@ func (s *shard) owe(sd *side, owed []*again) {
 	}
 }
 
+// stated is an entry of the position that has a state.
+type stated struct {
+	flow.StateEntry
+	behind uint64 // the number behind that of the last entry of the log with an event of it; 0 = none
+}
+
+// noteStates remembers those of a new group's source, where its clients jump.
+func (s *shard) noteStates(g *group) {
+	source, ok := g.source.(flow.Stateful)
+	if !ok || !g.policy.DropOldest {
+		return
+	}
+	var states []stated
+	for _, e := range source.States() {
+		states = append(states, stated{StateEntry: e})
+	}
+	if len(states) > 0 {
+		s.states[g] = states
+	}
+}
+
+// changed notes that an entry of the position has an event in the tail.
+func (s *shard) changed(g *group, part int, t *entry) {
+	if len(s.states) == 0 {
+		return
+	}
+	states := s.states[g]
+	for i := range states {
+		if states[i].Entry == part {
+			states[i].behind = t.seq + 1
+		}
+	}
+}
+
+// stale lists the states that may have changed in what a client passes over that jumps from its place in the log to the head. What
+// changed in the tail, which it will be given, is taken for passed over: a state too many does no harm.
+func (s *shard) stale(g *group, sl *slot) (stale []flow.StateEntry) {
+	for _, st := range s.states[g] {
+		if st.behind > sl.next {
+			stale = append(stale, st.StateEntry)
+		}
+	}
+	return stale
+}
+
 // readAgain makes a client that has been given an entry of that kind read from where it is.
 func (s *shard) readAgain(i uint32, sl *slot, sd *side, g *group, a *again) {
-	sd.again, sd.jump = nil, false // it gets by reading what it would have jumped over
+	sd.again, sd.jump, sd.over = nil, false, 0 // it gets by reading what it would have jumped over
 	sd.read = &readState{from: slices.Clone(a.from), state: a.state(nil), bare: true}
 	sl.state = reading
 	s.letGo(g, sd)
@@ -62,7 +110,7 @@ func (s *shard) readAgain(i uint32, sl *slot, sd *side, g *group, a *again) {
 
 // readOwed makes a client that has jumped to the head read what it owes there. One that is ending is not told where it is instead: it
 // owes that where it comes back.
-func (s *shard) readOwed(sl *slot, sd *side, g *group, owed []*again) {
+func (s *shard) readOwed(sl *slot, sd *side, g *group, owed []*again, stale []flow.StateEntry) {
 	if sd.end != None {
 		sd.adrift = true
 		return
@@ -70,6 +118,9 @@ func (s *shard) readOwed(sl *slot, sd *side, g *group, owed []*again) {
 	sd.read = &readState{from: slices.Clone(g.head()), to: slices.Clone(g.head()), bare: true}
 	sl.state = reading
 	s.owe(sd, owed)
+	for _, st := range stale {
+		sd.read.state = st.Again(sd.read.state)
+	}
 }
 
 // forgetAgain forgets the entries that everybody has been given, or owes already. A client without a side is behind nothing but what has

@@ -112,6 +112,7 @@ func (g *group) append(s *shard, e flow.Event) {
 			id = g.id(s, g.pos)
 		}
 		t := g.log.append(&s.buffers, e.Frame, id, s.now, e.At, g.version)
+		s.changed(g, e.Entry, t)
 		if len(t.buf) >= entryLimit || e.End != flow.GoesOn || e.Again != nil || g.limited && g.fillsRound(t) {
 			g.log.seal(&s.buffers, s.now)
 			t.end = endReason(e.End)

@@ -20,6 +20,7 @@ func (s *shard) join(j *joining) {
 	g := s.groups.byKey[c.Key]
 	if g == nil {
 		g = s.groups.create(c, &s.mail)
+		s.noteStates(g)
 		s.stats.metrics.groups.Inc()
 	} else {
 		c.Source.Close()

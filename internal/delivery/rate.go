@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 
 	"headgate/internal/flow"
@@ -184,7 +185,7 @@ func (s *shard) runOnePaced(t turn) {
 
 // overRate is the policy for a client that has been behind for want of budget for too long, or is too far behind.
 func (s *shard) overRate(i uint32, sl *slot, sd *side, g *group) {
-	if sd.jump || sd.end != None || sd.entry == nil {
+	if sd.jump || sd.end != None || sd.entry == nil || sd.read != nil || sd.again != nil {
 		return
 	}
 	sd.over = 0
@@ -203,15 +204,22 @@ func (sd *side) waitsForBudget() bool {
 	return sd.over != 0 && sd.sent == 0 && !sd.busy() && !sd.jump
 }
 
-// jumpGaps are what a client is told that has jumped: whether it was slow, or over its rate.
-func (s *shard) jumpGaps(sd *side, g *group) []*sse.Frame {
+// jumpGaps are what a client is told that has jumped: whether it was slow, or over its rate, and which states it is to forget.
+func (s *shard) jumpGaps(sd *side, g *group, stale []flow.StateEntry) []*sse.Frame {
 	gaps, told := g.policy.SlowGaps, s.server.cfg.OnSlow
 	if sd.rated {
 		gaps, told = g.policy.RateGaps, s.server.cfg.OnRate
 	}
 	sd.rated = false
 	told(len(gaps))
-	return gaps
+	frames := make([]*sse.Frame, len(gaps))
+	for n, gap := range gaps {
+		frames[n] = gap.Live
+		if slices.ContainsFunc(stale, func(e flow.StateEntry) bool { return e.Source == gap.Source }) {
+			frames[n] = gap.State
+		}
+	}
+	return frames
 }
 
 // rationed is what the budget allows of a batch that was read. The rest stays for readRest.

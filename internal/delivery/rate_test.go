@@ -20,8 +20,8 @@ var rateGap = sse.NewFrame("$gap", []byte(`{"reason":"rate"}`))
 
 func limited(r *rig, events float64, bytes int) {
 	r.policy.EventsPerSecond, r.policy.BytesPerSecond = events, bytes
-	r.policy.RateGaps = []*sse.Frame{rateGap}
-	r.policy.SlowGaps = []*sse.Frame{sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}
+	r.policy.RateGaps = []delivery.JumpGap{{Live: rateGap}}
+	r.policy.SlowGaps = []delivery.JumpGap{{Live: sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}}
 }
 
 func TestRate_WhatASecondBringsMayComeAtOnce(t *testing.T) {

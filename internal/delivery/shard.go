@@ -27,6 +27,7 @@ type shard struct {
 	joins    []*joining
 	early    []turn              // reading clients that are ahead of their group, see hold.go
 	again    map[*group][]*again // where sources began again, in the order of the log, while somebody may pass over it
+	states   map[*group][]stated // of the groups whose clients may jump over changes of them
 	budgets  budgets
 	paced    []turn // clients that wait for their budget, see rate.go
 	stats    stats
@@ -56,7 +57,7 @@ type shard struct {
 }
 
 func newShard(s *Server) *shard {
-	sh := &shard{server: s, sides: map[uint32]*side{}, again: map[*group][]*again{}, bell: make(chan struct{}, 1)}
+	sh := &shard{server: s, sides: map[uint32]*side{}, again: map[*group][]*again{}, states: map[*group][]stated{}, bell: make(chan struct{}, 1)}
 	sh.groups.byKey = map[string]*group{}
 	sh.slots.free = none
 	sh.wheel.init()

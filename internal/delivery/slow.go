@@ -91,17 +91,18 @@ func (s *shard) keepOnly(g *group, sl *slot, sd *side) {
 
 // jumped puts the client at the head and tells it.
 func (s *shard) jumped(g *group, sl *slot, sd *side) {
-	sd.jump = false
-	owed := s.owed(g, sl)
+	sd.jump, sd.over = false, 0
+	owed, stale := s.owed(g, sl), s.stale(g, sl)
 	if g.ended != None && sd.end == None {
 		sd.end, sd.by = g.ended, s.now+int64(endGrace) // the last event was among what it has jumped over
 	}
 	s.letGo(g, sd)
 	sl.next, sl.told = g.log.seq, g.headVersion()
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
-	gaps := s.jumpGaps(sd, g)
+	gaps := s.jumpGaps(sd, g, stale)
+	reads := len(owed) > 0 || len(stale) > 0
 	var id []byte
-	if len(owed) == 0 {
+	if !reads {
 		id = append(id, g.id(s, g.head())...)
 	}
 	for n, gap := range gaps {
@@ -111,8 +112,8 @@ func (s *shard) jumped(g *group, sl *slot, sd *side) {
 		}
 		s.private(sd, gap, id)
 	}
-	if len(owed) > 0 {
-		s.readOwed(sl, sd, g, owed)
+	if reads {
+		s.readOwed(sl, sd, g, owed, stale)
 	}
 }
 

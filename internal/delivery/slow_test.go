@@ -15,7 +15,7 @@ import (
 // policy sees it, falls too far behind.
 func behind(sent int) (s *shard, g *group, sl *slot, sd *side, round []byte) {
 	s = newShard(New(Config{Shards: 1}))
-	g = &group{policy: &Policy{DropOldest: true, IDs: true, BufferBytes: 100, SlowGaps: []*sse.Frame{sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}},
+	g = &group{policy: &Policy{DropOldest: true, IDs: true, BufferBytes: 100, SlowGaps: []JumpGap{{Live: sse.NewFrame("$gap", []byte(`{"reason":"slow"}`))}}},
 		pos: cursor.Position{{Tag: cursor.MakeTag("test"), Seq: 7}}}
 	i, sl := s.slots.take()
 	g.join(i, sl)

@@ -75,6 +75,20 @@ type Source interface {
 	Close()
 }
 
+// Stateful is a Source of which some entries of the position have a state: whoever has passed over events of such an entry reads it anew,
+// since what it has would stay wrong.
+type Stateful interface {
+	// States are those entries. They are asked for behind Attach, and stay the same.
+	States() []StateEntry
+}
+
+// StateEntry is an entry of the position that has a state.
+type StateEntry struct {
+	Entry  int
+	Source string              // its Spec.Name
+	Again  func(state any) any // as Event.Again
+}
+
 // Kind says where a source's events come from.
 type Kind uint8
 

@@ -40,6 +40,9 @@ func (s *Source) Bucket() bool { return s.spec.Kind == flow.KV }
 // fresh says whether a hole is followed by a fresh state.
 func (s *Source) fresh() bool { return s.Bucket() || s.spec.Bounds.Snapshot }
 
+// Stateful says whether a hole is followed by a fresh state, and gives the route's name for the source.
+func (s *Source) Stateful() (name string, ok bool) { return s.spec.Name, s.fresh() }
+
 // Fresh is the state of a client that is to be given an initial state.
 func (s *Source) Fresh() *State { return &State{initial: s.freshState()} }
 
