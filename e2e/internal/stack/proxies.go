@@ -124,7 +124,7 @@ func StartNginxRollout(t testing.TB, gates ...*Headgate) *Proxy {
 	path := need.Program(t, "nginx-light", "nginx")
 	var servers strings.Builder
 	for _, g := range gates {
-		fmt.Fprintf(&servers, "    server %s;\n", g.Addr)
+		fmt.Fprintf(&servers, "    server %s max_fails=0;\n", g.Addr)
 	}
 	return startProxy(t, "nginx", rolloutConf, servers.String(), func(conf, dir string) *exec.Cmd {
 		return exec.Command(path, "-p", dir, "-c", conf, "-e", "stderr")
