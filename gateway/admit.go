@@ -24,8 +24,9 @@ func (s *Server) admit(c *call) (uint64, *refusal) {
 // errStale is of a request whose route was given up before it was admitted: it begins again, with the routes that there are now.
 var errStale = errors.New("the route is not there any more")
 
-// stale says so, of a request that has just been admitted: whoever comes later is not waited for any more (see Settle).
-func (s *Server) stale(c *call, tag uint64) bool {
+// givenUp takes an admission back whose route has been given up meanwhile: whoever comes so late is not waited for any more (see Settle),
+// and the place of the route's life may be another's by now, which is why release does not do it.
+func (s *Server) givenUp(c *call, tag uint64) bool {
 	if !c.route.life.closed.Load() {
 		return false
 	}

@@ -29,7 +29,7 @@ func (s *Server) stream(c *call) error {
 	if refused != nil {
 		return refused
 	}
-	if s.stale(c, tag) {
+	if s.givenUp(c, tag) {
 		return errStale
 	}
 	taken := false
