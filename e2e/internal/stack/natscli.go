@@ -11,8 +11,9 @@ import (
 
 const asNATS = "HEADGATE_E2E_AS_NATS"
 
-// NATSCommand makes a directory with a program called nats in it, for the shell commands of documents: `nats pub SUBJECT DATA`, which
-// is all they use of NATS's own command. It is this test binary again, see MaybeNATS. natsURL is where it publishes.
+// NATSCommand makes a directory with a program called nats in it, for the shell commands of documents: `nats pub SUBJECT DATA` and
+// `nats sub SUBJECT --count 1`, which is all they use of NATS's own command. It is this test binary again, see MaybeNATS. natsURL is
+// where it connects to unless the command says so.
 func NATSCommand(t testing.TB, natsURL string) (dir string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -33,27 +34,46 @@ func MaybeNATS() {
 	if url == "" {
 		return
 	}
-	if err := publishArgs(url, os.Args[1:]); err != nil {
+	if err := natsArgs(url, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "nats:", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-func publishArgs(url string, args []string) error {
-	if len(args) == 5 && args[0] == "-s" { // nats -s URL pub SUBJECT DATA
+func natsArgs(url string, args []string) error {
+	if len(args) > 2 && args[0] == "-s" { // nats -s URL …
 		url, args = args[1], args[2:]
 	}
-	if len(args) != 3 || args[0] != "pub" {
-		return fmt.Errorf("only `pub SUBJECT DATA` is known here, not %q", args)
+	publish := len(args) == 3 && args[0] == "pub"
+	listen := len(args) == 4 && args[0] == "sub" && args[2] == "--count" && args[3] == "1"
+	if !publish && !listen {
+		return fmt.Errorf("only `pub SUBJECT DATA` and `sub SUBJECT --count 1` are known here, not %q", args)
 	}
 	nc, err := nats.Connect(url)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
+	if listen {
+		return printOne(nc, args[1])
+	}
 	if err := nc.Publish(args[1], []byte(args[2])); err != nil {
 		return err
 	}
 	return nc.Flush()
+}
+
+// printOne prints the next message of a subject.
+func printOne(nc *nats.Conn, subject string) error {
+	sub, err := nc.SubscribeSync(subject)
+	if err != nil {
+		return err
+	}
+	m, err := sub.NextMsg(startWait)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("[#1] Received on %q\n%s\n", m.Subject, m.Data)
+	return nil
 }
