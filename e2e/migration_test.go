@@ -25,7 +25,7 @@ func TestMigration_TheStepsWork(t *testing.T) {
 	must(t, os.WriteFile(file, []byte(routes), 0o600))
 
 	broker := stack.StartNATS(t, "")
-	here := place{names: []string{"routes.yaml", file, "nats://127.0.0.1:4222", broker.URL()}, env: []string{programs(t, broker.URL())}}
+	here := place{ledger: stack.NewLedger(t, "docs/migration.md"), names: []string{"routes.yaml", file, "nats://127.0.0.1:4222", broker.URL()}, env: []string{programs(t, broker.URL())}}
 	blocks := stack.Blocks(t, "../docs/migration.md")
 	if len(blocks) < 4 {
 		t.Fatalf("%d blocks", len(blocks))
