@@ -361,3 +361,30 @@ func TestDocs_EveryGapIsInTroubleshooting(t *testing.T) {
 		}
 	}
 }
+
+// Reasons, outcomes and causes that help is given for are words of the protocol or of the code.
+func TestDocs_EveryWordOfTheWireExists(t *testing.T) {
+	protocol, err := os.ReadFile("docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	help, err := os.ReadFile("docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := literals(t)
+	words := 0
+	for _, m := range regexp.MustCompile("`([a-z]+(?:-[a-z]+)+)`").FindAllStringSubmatch(string(help), -1) {
+		words++
+		found := strings.Contains(string(protocol), m[1])
+		for _, texts := range known {
+			found = found || texts[m[1]]
+		}
+		if !found {
+			t.Errorf("docs/troubleshooting.md: nothing is called %s", m[1])
+		}
+	}
+	if words < 25 {
+		t.Errorf("only %d words found", words)
+	}
+}
