@@ -13,10 +13,22 @@ import (
 // heartbeat: what silence costs. All clients follow a subject on which nothing is published, so each thing that they read is a
 // heartbeat. Packets are those that the kernel counts on the clients' sockets, acknowledgements among them.
 func heartbeat(l *Lab) ([]Row, error) {
-	row := Row{Name: fmt.Sprintf("heartbeats, %d silent streams, one every %v", l.size.Many, l.size.Beat), Unit: "µs of server CPU per heartbeat"}
+	var rows []Row
+	for _, every := range []time.Duration{l.size.Beat, l.size.Beat / 10} { // the second one is the rate of ten times as many streams
+		row, err := l.heartbeats(every)
+		if err != nil {
+			return rows, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func (l *Lab) heartbeats(every time.Duration) (Row, error) {
+	row := Row{Name: fmt.Sprintf("heartbeats, %d silent streams, one every %v", l.size.Many, every), Unit: "µs of server CPU per heartbeat"}
 	cost := samples{}
 	err := l.interleave(&row, max(1, l.size.Passes/5), []string{"headgate"}, func(kind string) error {
-		server, err := l.start(kind, "", "", "SSE_HEARTBEAT="+l.size.Beat.String())
+		server, err := l.start(kind, "", "", "SSE_HEARTBEAT="+every.String())
 		if err != nil {
 			return err
 		}
@@ -29,7 +41,7 @@ func heartbeat(l *Lab) ([]Row, error) {
 		if err := swarm.Add(l.size.Many, func(int) string { return pathOf(shared) }, time.Minute); err != nil {
 			return err
 		}
-		if err := swarm.idle(l.size.Beat); err != nil { // what belongs to the connects is over
+		if err := swarm.idle(max(every, l.size.Beat/5)); err != nil { // what belongs to the connects is over
 			return err
 		}
 		packetsBefore, err := swarm.packets()
@@ -57,7 +69,7 @@ func heartbeat(l *Lab) ([]Row, error) {
 		return nil
 	})
 	row.Figures = cost.figures()
-	return []Row{row}, err
+	return row, err
 }
 
 // idle reads what comes for a while.
