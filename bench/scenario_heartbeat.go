@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,8 @@ import (
 // heartbeat. Packets are those that the kernel counts on the clients' sockets, acknowledgements among them.
 func heartbeat(l *Lab) ([]Row, error) {
 	var rows []Row
-	for _, every := range []time.Duration{l.size.Beat, l.size.Beat / 10} { // the second one is the rate of ten times as many streams
+	// The second one is the rate of ten times as many streams, as far as settings allow.
+	for _, every := range slices.Compact([]time.Duration{l.size.Beat, max(l.size.Beat/10, time.Second)}) {
 		row, err := l.heartbeats(every)
 		if err != nil {
 			return rows, err
