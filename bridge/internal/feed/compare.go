@@ -43,7 +43,7 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 			return f.failed(ctx, s.nc, err)
 		}
 		f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
-		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.filters)
+		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", append([]string{}, f.filters...))
 	case !same:
 		f.tooLarge, f.uncounted = false, false
 		// Everything that the new one has is pushed: a connected client misses nothing of it.
