@@ -165,7 +165,7 @@ if [ -n "${OUT:-}" ]; then
   for p in "${platforms[@]}"; do
     file=$OUT/headgate_${version}_image_${p//\//_}.tar
     rm -f "$file" # an archive is not added to
-    buildah "${store[@]}" push -q "$image-${p#linux/}" "docker-archive:$file:headgate:$version"
+    buildah "${store[@]}" push -q "localhost/headgate:test-${p#linux/}" "docker-archive:$file:headgate:$version"
     say "kept  $file"
   done
 fi
