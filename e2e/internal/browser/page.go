@@ -197,6 +197,8 @@ var keys = map[string]struct {
 	"Escape":    {"Escape", "", 27},
 	"ArrowDown": {"ArrowDown", "", 40},
 	"ArrowUp":   {"ArrowUp", "", 38},
+	"/":         {"Slash", "/", 191},
+	"p":         {"KeyP", "p", 80},
 }
 
 // Press presses and releases one of keys.
