@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -241,5 +242,53 @@ func TestReload_NeedsIdentitiesWithTheModeAndOnlyThen(t *testing.T) {
 	r := start(t)
 	if _, err := r.server.Reload(gateway.Next{Routes: []config.Route{prices()}, Identities: &auth.Verifier{}}); err == nil {
 		t.Error("with AUTH_MODE=none callers have identities")
+	}
+}
+
+// Whatever a request is in the middle of when its issuer goes, no stream of it is left.
+func TestReload_UnderLoadLeavesNoStreamOfAnIssuerThatIsGone(t *testing.T) {
+	w := startTrusted(t, func(s *setup) { s.cfg.RoutesSpread = time.Hour })
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	stop, asked := make(chan struct{}), make(chan int, 1<<16)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				resp, err := client.Do(w.request(http.MethodGet, "/v1/prices/A", from("i")...))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				asked <- resp.StatusCode
+				if resp.StatusCode == http.StatusOK {
+					all.Go(func() { _, _ = io.Copy(io.Discard, resp.Body); _ = resp.Body.Close() }) // until it is ended
+				} else {
+					_ = resp.Body.Close()
+				}
+			}
+		})
+	}
+	seen := map[int]int{}
+	for range 20 {
+		w.trust(auth.Trust{Issuers: []auth.Issuer{w.i, w.j}})
+		for range 30 {
+			seen[<-asked]++
+		}
+		w.trust(auth.Trust{Issuers: []auth.Issuer{w.j}})
+		for range 10 {
+			seen[<-asked]++
+		}
+	}
+	close(stop)
+	w.settled()
+	eventually(t, "no stream of the issuer is left", func() bool { return w.server.Admitted() == 0 })
+	all.Wait()
+	if seen[http.StatusOK] < 100 || seen[http.StatusUnauthorized] < 50 || len(seen) != 2 {
+		t.Errorf("the answers: %v", seen)
 	}
 }
