@@ -47,6 +47,8 @@ type streams struct {
 	abouts []*[streamSlab]about      // guarded by mu; beside slabs: what operators are told of them
 	free   uint32                    // guarded by mu
 	used   int                       // guarded by mu
+	// changes is how often an admission has come, become more, or gone; guarded by mu.
+	changes uint64
 }
 
 // about is what operators see of a stream beyond the table.
@@ -72,6 +74,7 @@ func (t *streams) take(route uint32, number uint64, addr netip.Addr) uint64 {
 	st := t.at(i)
 	t.free = st.link
 	t.used++
+	t.changes++
 	*st = stream{number: number, addr: addr.As16(), route: route, gen: st.gen + 1}
 	return uint64(st.gen)<<32 | uint64(i)
 }
@@ -83,6 +86,7 @@ func (t *streams) admit(tag uint64, user ratelimit.User, ground uint32) {
 	defer t.mu.Unlock()
 	st := t.at(uint32(tag))
 	st.user, st.link, st.admitted = user, ground, 1
+	t.changes++
 }
 
 // give takes a stream out. It is false when the tag is not, or no longer, in the table.
@@ -107,6 +111,7 @@ func (t *streams) give(tag uint64) (stream, bool) {
 	}
 	t.free = i
 	t.used--
+	t.changes++
 	return out, true
 }
 
