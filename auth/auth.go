@@ -64,7 +64,8 @@ func New(o Options) (*Verifier, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &line{options: o, metrics: newMetrics(o.Metrics), changed: make(chan struct{}, 1)}
+	l := &line{options: o, began: time.Now(), changed: make(chan struct{}, 1)}
+	l.metrics = newMetrics(o.Metrics, l)
 	v, err := l.verifier(Trust{o.Issuers, o.PermissionsClaim, o.Anonymous}, nil)
 	if err != nil {
 		return nil, err

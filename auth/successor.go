@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -23,6 +24,7 @@ type line struct {
 	// fixed after New
 	options Options // Issuers, PermissionsClaim and Anonymous are those of the first verifier
 	metrics *metrics
+	began   time.Time
 	changed chan struct{} // another verifier is the current one
 
 	// atomic
@@ -34,6 +36,22 @@ type line struct {
 type Over struct {
 	Ground uint32
 	Gone   bool // the issuer is not accepted any more. Otherwise its rules are others, and its tokens may be good all the same
+}
+
+// age is how long ago keys were read, of the issuer where that is longest ago.
+func (l *line) age(now time.Time) (oldest time.Duration) {
+	v := l.current.Load()
+	if v == nil {
+		return 0
+	}
+	for _, i := range v.issuers {
+		read := i.lastRead()
+		if read.IsZero() {
+			read = l.began
+		}
+		oldest = max(oldest, now.Sub(read))
+	}
+	return oldest
 }
 
 // Next makes a verifier of another Trust, and changes nothing yet: Use does. An issuer that says what it said before keeps its keys. Those

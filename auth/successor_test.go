@@ -206,3 +206,31 @@ func TestUse_ForgetsWhatWasVerifiedWithKeysThatHaveChanged(t *testing.T) {
 		refused(t, next, token, errKey)
 	})
 }
+
+// The age of keys is that of the issuer whose keys are oldest, and of those in force alone.
+func TestMetrics_AgeOfKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, e, end := succeeding(t)
+		defer end()
+		age := func() time.Duration { return v.line.age(time.Now()) }
+		time.Sleep(10 * refreshURL)
+		if got := age(); got > 2*refreshURL {
+			t.Errorf("read again and again, and %s old", got)
+		}
+		e.mu.Lock()
+		delete(e.sets, "b")
+		e.mu.Unlock()
+		time.Sleep(10 * refreshURL)
+		if got := age(); got < 9*refreshURL {
+			t.Errorf("away for long, and %s old", got)
+		}
+		next, err := v.Next(t.Context(), Trust{Issuers: []Issuer{at("a")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Use()
+		if got := age(); got > 2*refreshURL {
+			t.Errorf("of the one that is left: %s", got)
+		}
+	})
+}
