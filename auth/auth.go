@@ -143,5 +143,10 @@ func (v *Verifier) Check(id *Identity) error {
 	return errUnknown
 }
 
+// Accepts says whether there are tokens of that issuer.
+func (v *Verifier) Accepts(name string) bool {
+	return slices.ContainsFunc(v.issuers, func(i *issuer) bool { return i.name == name })
+}
+
 // Anonymous is the identity of a caller without a token.
 func (v *Verifier) Anonymous() *Identity { return v.anonymous }

@@ -291,7 +291,8 @@ func TestHardening_MalformedPermissionsRefuseTheToken(t *testing.T) {
 	v := withFile(t, publicPEM(p256()))
 	for _, claim := range []string{`"all"`, `[]`, `true`, `{"sub": []}`, `{"sub": "a.>"}`, `{"sub": {"allow": "a.>"}}`, `{"sub": {"deny": "a.>"}}`,
 		`{"sub": {"allow": ["a.>"], "deny": [1]}}`, `{"sub": {"deny": ["a..b"]}}`, `{"sub": {"allow": ["a.> queue"]}}`, `{"pub": {"deny": {"a": 1}}}`,
-		`{"sub": {"deny": [null]}}`, `{"sub": {"allow": [""]}}`} {
+		`{"sub": {"deny": [null]}}`, `{"sub": {"allow": [""]}}`, `{"sub": {"allow": ["a.>"]}, "Sub": {"deny": ["a.b"]}}`, `{"SUB": {"allow": ["a.>"]}}`,
+		`{"pub": {}, "Pub": {}}`, `{"\u017fub": {"deny": ["a.b"]}}`, `{"sub": {"Deny": ["a.b"]}}`, `{"sub": {"deny": ["a"], "Deny": ["b"]}}`} {
 		refused(t, v, sign("ES256", p256(), good(jwt.MapClaims{"nats": json.RawMessage(claim)})), errGrants)
 	}
 	long := make([]string, maxPatterns+1)
@@ -299,6 +300,28 @@ func TestHardening_MalformedPermissionsRefuseTheToken(t *testing.T) {
 		long[i] = "a.b"
 	}
 	refused(t, v, sign("ES256", p256(), good(jwt.MapClaims{"nats": map[string]any{"sub": map[string]any{"allow": long}}})), errGrants)
+}
+
+// Go's decoders read the members of an object in any case. Claims are not read so: who may write one beside those that count is not taken
+// for another by it.
+func TestHardening_ClaimsOfAnotherCaseAreOtherClaims(t *testing.T) {
+	v := withFile(t, publicPEM(p256()))
+	other := jwt.MapClaims{"Sub": "admin", "SUB": "admin", "Jti": "x", "Exp": 1, "NBF": 99999999999, "Iss": "https://evil.example", "Aud": "other", "Tenant": "acme",
+		"Nats": map[string]any{"sub": map[string]any{"allow": []string{">"}}}}
+	id := accepted(t, v, sign("ES256", p256(), good(other)))
+	if id.Subject() != "ann" || id.TokenID() != "" || id.Issuer() != "https://issuer.example" {
+		t.Errorf("%s, %s, %s", id.Subject(), id.TokenID(), id.Issuer())
+	}
+	if _, ok := id.Claim("tenant"); ok || id.Meets([]Rule{{Claim: "tenant", Equals: "acme"}}, nil) == nil || id.MayRead("a.b", Named) == nil {
+		t.Error("a claim of another case counts")
+	}
+	for name, want := range map[string]error{"exp": errClaims, "aud": errClaims, "iss": errIssuer} {
+		claims := good()
+		claims[strings.ToUpper(name)] = claims[name]
+		delete(claims, name)
+		refused(t, v, sign("ES256", p256(), claims), want)
+	}
+	refused(t, v, forge(`{"Alg":"none"}`, payload, ""), errAlgorithm)
 }
 
 func FuzzIdentify(f *testing.F) {

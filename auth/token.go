@@ -141,7 +141,7 @@ func (v *Verifier) identity(from *issuer, claims jwt.MapClaims) (*Identity, erro
 		}
 		*into = text
 	}
-	id.marks = marksOf(id, v.session)
+	id.marks = marksOf(id, from.sum, v.session)
 	grants, there := find(claims, v.claim)
 	if v.claim == "" || !there {
 		return id, nil
