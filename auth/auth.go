@@ -86,7 +86,7 @@ func New(o Options) (*Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth: permissions of anonymous callers: %w", err)
 	}
-	v.anonymous = &Identity{anonymous: true, may: anonymous}
+	v.anonymous = &Identity{anonymous: true, may: &anonymous}
 	return v, nil
 }
 

@@ -110,10 +110,17 @@ const (
 
 // MayRead says whether the identity may read everything that a valid subject matches. A key of a bucket is asked for as
 // $KV.bucket.key, as NATS names it.
-func (id *Identity) MayRead(s string, named bool) error { return id.may.sub.permit(s, named) }
+func (id *Identity) MayRead(s string, named bool) error { return id.grants().sub.permit(s, named) }
 
 // MayPublish says whether the identity may publish to a valid subject: always only what its pub allows, whoever made the subject.
-func (id *Identity) MayPublish(s string) error { return id.may.pub.permit(s, Named) }
+func (id *Identity) MayPublish(s string) error { return id.grants().pub.permit(s, Named) }
+
+func (id *Identity) grants() *grants {
+	if id.may == nil {
+		return &grants{}
+	}
+	return id.may
+}
 
 func (p Permissions) permit(s string, named bool) error {
 	if !named && p.Allow == nil && !p.denies(s) {

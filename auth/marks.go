@@ -46,9 +46,9 @@ func MarksOfUser(subject string) Marks { return Marks{subject: sumOf(subject)} }
 func (m *Marks) SameUser(o *Marks) bool { return m.subject == o.subject && m.subject != sum{} }
 
 // marksOf takes the marks out of verified claims. A session that is a number is named as JSON writes it; what is neither is no session.
-func marksOf(id *Identity, from issuerSum, sessionClaim string) Marks {
-	m := Marks{issuer: from, token: sumOf(id.token), subject: sumOf(id.subject), issued: milliseconds(id.claims["iat"])}
-	switch session, _ := lookup(id.claims, sessionClaim); v := session.(type) {
+func marksOf(id *Identity, from issuerSum, all map[string]any, sessionClaim string) Marks {
+	m := Marks{issuer: from, token: sumOf(id.token), subject: sumOf(id.subject), issued: milliseconds(all["iat"])}
+	switch session, _ := lookup(all, sessionClaim); v := session.(type) {
 	case string:
 		m.session = sumOf(v)
 	case json.Number:

@@ -23,7 +23,7 @@ func TestHardening_ScopeIsWordsAndNotSubstrings(t *testing.T) {
 		{"", false}, {" ", false}, {nil, false}, {[]any{"a orders:read"}, false}, {[]any{[]any{"orders:read"}}, false}, {map[string]any{"orders:read": true}, false},
 		{true, false}, {[]any{}, false}, {"orders :read", false},
 	} {
-		id := &Identity{claims: map[string]any{"scope": c.scope}}
+		id := &Identity{claims: claimsOf(map[string]any{"scope": c.scope})}
 		if err := id.Meets(rules, nil); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrForbidden) {
 			t.Errorf("%v: %v", c.scope, err)
 		}
@@ -43,7 +43,7 @@ func TestHardening_RulesAgainstValuesOfThePath(t *testing.T) {
 		{"acme", "acme", true}, {json.Number("7"), "7", true}, {"acme", "other", false}, {"acme", "ACME", false}, {"acme", "acme ", false}, {"", "", false},
 		{[]any{"acme"}, "acme", false}, {nil, "", false}, {"{tenant}", "acme", false}, {"*", "acme", false}, {"acme", "{tenant}", false},
 	} {
-		id := &Identity{claims: map[string]any{"tenant": c.claim}}
+		id := &Identity{claims: claimsOf(map[string]any{"tenant": c.claim})}
 		if err := id.Meets(rules, path(c.path)); (err == nil) != c.ok {
 			t.Errorf("%v and %q: %v", c.claim, c.path, err)
 		}
@@ -51,7 +51,7 @@ func TestHardening_RulesAgainstValuesOfThePath(t *testing.T) {
 			t.Error("a claim that is not there meets it")
 		}
 	}
-	if err := (&Identity{claims: map[string]any{"a": "x"}}).Meets([]Rule{{Claim: "a"}}, nil); err == nil {
+	if err := (&Identity{claims: claimsOf(map[string]any{"a": "x"})}).Meets([]Rule{{Claim: "a"}}, nil); err == nil {
 		t.Error("a rule that says nothing is met")
 	}
 }
