@@ -99,8 +99,8 @@ func (f *Feed) counting(literal string, gone bool) reset {
 // tooManyKeys goes on without them. It needs mu.
 func (f *Feed) tooManyKeys() {
 	f.keys, f.recount, f.uncounted = nil, false, true
-	f.log.Warn("not even the bucket's keys fit into memory: clients are not told of one that is removed without a message unless there are "+
-		"fewer keys than before, and whoever comes back is given the whole state; raise JETSTREAM_TAIL_BYTES", "limit", f.cfg.Budget.limit)
+	f.log.Warn("not even the bucket's keys fit into memory: while it changes, clients are given the whole state anew about every minute, "+
+		"since one may have been removed without a message, and whoever comes back is as well; raise JETSTREAM_TAIL_BYTES", "limit", f.cfg.Budget.limit)
 }
 
 // counted replaces the keys by those that were counted, and tells of a hole when one went without a message. The session ends: its

@@ -19,6 +19,7 @@ type State struct {
 	initial *initial // being given; nil = none
 	bounded bool     // the bounds of the replay have been applied
 	bytes   int64    // given in this replay
+	walks   int      // states of a bucket that were read message by message
 	ahead   *ahead   // read already, to see whether it is within the bounds; nil = nothing
 }
 
