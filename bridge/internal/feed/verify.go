@@ -156,6 +156,7 @@ func (f *Feed) verify(ctx context.Context, s *session) reset {
 	}
 	before := f.print
 	f.print = printOf(info)
+	f.erase(info, before)
 	if f.load == nil && !f.countOver && f.vanished(info, before) {
 		return f.recheck(info.NumSubjects)
 	}
