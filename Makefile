@@ -16,7 +16,7 @@ BASES ?= official
 # Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
 export HEADGATE_SKIPPED := $(CURDIR)/.skipped
 
-.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory proofs release sbom
+.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack proofs release sbom
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -71,10 +71,14 @@ cluster: ## the chart on a real kube-apiserver, which takes minutes to build the
 memory: ## the memory limit of docs/operations.md in a real cgroup, with 15,000 streams; as root
 	deploy/test/memory.sh
 
+conntrack: ## what streams are to the connection tracking of a node, in a network namespace; as root
+	deploy/test/conntrack.sh
+
 # A release is made from a clone that has been cut, so what that prints is kept by hand: docs/releasing.md.
-proofs: ## writes what make image, make memory and make cluster print into docs/proofs
+proofs: ## writes what make image, memory, conntrack and cluster print into docs/proofs
 	$(MAKE) --no-print-directory -s image PLATFORMS="linux/amd64 linux/arm64" > docs/proofs/image.txt
 	$(MAKE) --no-print-directory -s memory > docs/proofs/memory.txt
+	$(MAKE) --no-print-directory -s conntrack > docs/proofs/conntrack.txt
 	$(MAKE) --no-print-directory -s cluster > docs/proofs/cluster.txt
 
 dev: ## headgate with its own NATS, demo routes and the console page

@@ -6,6 +6,9 @@ import "errors"
 // the same token may be good later.
 var ErrUnavailable = errors.New("the keys of the token's issuer are not available")
 
+// ErrOutdated says that an identity was made by rules that are no longer in force: whoever showed its token is to be asked again.
+var ErrOutdated = errors.New("the rules by which the caller was identified have changed")
+
 // TokenError says why a token is refused. It never holds a part of the token.
 type TokenError struct {
 	Word   string // for logs and metrics, of a small set

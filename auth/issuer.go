@@ -19,6 +19,7 @@ const maxKeyBytes = 1 << 20 // of a file or a JWK set
 type issuer struct {
 	// fixed after New
 	name       string
+	sum        issuerSum // of name
 	typ        string
 	algorithms []string
 	validator  *jwt.Validator
@@ -35,6 +36,7 @@ type issuer struct {
 	keys      []key     // the last good ones; nil: there have been none yet
 	data      []byte    // they were made of
 	attempted time.Time // begin of the last attempt
+	lastGood  time.Time // end of the last good one
 	fetching  bool
 	failed    bool          // the last attempt did
 	done      chan struct{} // closed at the end of the running or the next attempt
@@ -62,7 +64,7 @@ func newIssuer(i Issuer, o Options) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &issuer{name: i.Name, typ: i.Type, algorithms: algorithms, validator: newValidator(i, o.Leeway), log: o.Log, parse: parseKeys,
+	made := &issuer{name: i.Name, sum: issuerSumOf(i.Name), typ: i.Type, algorithms: algorithms, validator: newValidator(i, o.Leeway), log: o.Log, parse: parseKeys,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	switch {
 	case i.JWKSURL != "":
@@ -97,6 +99,13 @@ func (i *issuer) find(ctx context.Context, alg, kid string) ([]jwt.VerificationK
 	return list, nil
 }
 
+// lastRead is when the keys were last read; zero = never.
+func (i *issuer) lastRead() time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.lastGood
+}
+
 func (i *issuer) current() []key {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -123,6 +132,9 @@ func (i *issuer) attempt(ctx context.Context) error {
 	i.mu.Lock()
 	first := i.keys == nil
 	changed := err == nil && (first || string(data) != string(i.data))
+	if err == nil {
+		i.lastGood = time.Now()
+	}
 	if changed {
 		i.keys, i.data = keys, data
 	}
