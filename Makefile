@@ -12,7 +12,7 @@ BENCH ?=
 # Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
 export HEADGATE_SKIPPED := $(CURDIR)/.skipped
 
-.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory proofs
+.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory picture proofs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -56,6 +56,9 @@ cluster: ## the chart on a real kube-apiserver, which takes minutes to build the
 
 memory: ## the memory limit of docs/operations.md in a real cgroup, with 15,000 streams; as root
 	deploy/test/memory.sh
+
+picture: ## the pictures of the dashboard in docs, of a real run of some minutes; needs prometheus and chromium
+	cd deploy/test && HEADGATE_PICTURE=$(or $(PICTURE),4m) go test -count=1 -timeout 30m -run '^TestDashboard_ShowsARealRun$$' -v .
 
 proofs: ## writes what make image, make memory and make cluster print into docs/proofs
 	$(MAKE) --no-print-directory -s image PLATFORMS="linux/amd64 linux/arm64" > docs/proofs/image.txt
