@@ -6,6 +6,7 @@ package auth
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -128,6 +129,11 @@ func (v *Verifier) Check(id *Identity) error {
 		return ErrKicked
 	}
 	return errUnknown
+}
+
+// Accepts says whether there are tokens of that issuer.
+func (v *Verifier) Accepts(name string) bool {
+	return slices.ContainsFunc(v.issuers, func(i *issuer) bool { return i.name == name })
 }
 
 // Anonymous is the identity of a caller without a token.

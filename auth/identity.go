@@ -12,11 +12,11 @@ type Identity struct {
 	token     string
 	issuer    string
 	deadline  time.Time
-	anonymous bool
-	claims    map[string]any
-	may       grants
+	claims    claims
+	may       *grants // nil: nothing
 	marks     Marks
 	ground    uint32
+	anonymous bool
 }
 
 // Subject is the sub claim; empty for anonymous callers and tokens without one.
@@ -44,7 +44,7 @@ func (id *Identity) Anonymous() bool { return id.anonymous }
 // Claim is the value of a claim that may become part of a subject: a string or a whole number. Nested ones are named with dots.
 // Whether it is one token is for the template to say.
 func (id *Identity) Claim(path string) (string, bool) {
-	value, ok := lookup(id.claims, path)
+	value, ok := id.claims.lookup(path)
 	if !ok {
 		return "", false
 	}

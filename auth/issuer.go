@@ -19,6 +19,7 @@ const maxKeyBytes = 1 << 20 // of a file or a JWK set
 type issuer struct {
 	// fixed after New
 	name       string
+	sum        issuerSum // of name
 	typ        string
 	algorithms []string
 	validator  *jwt.Validator
@@ -63,7 +64,7 @@ func newIssuer(i Issuer, o Options) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &issuer{name: i.Name, typ: i.Type, algorithms: algorithms, validator: newValidator(i, o.Leeway), log: o.Log, parse: parseKeys,
+	made := &issuer{name: i.Name, sum: issuerSumOf(i.Name), typ: i.Type, algorithms: algorithms, validator: newValidator(i, o.Leeway), log: o.Log, parse: parseKeys,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	switch {
 	case i.JWKSURL != "":

@@ -149,7 +149,7 @@ func (l *line) verifier(t Trust, before *Verifier) (*Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth: permissions of anonymous callers: %w", err)
 	}
-	v.anonymous = &Identity{anonymous: true, may: may}
+	v.anonymous = &Identity{anonymous: true, may: &may}
 	// What they may publish is asked for each time; what they read has been decided when their streams began.
 	if before != nil && reflect.DeepEqual(before.trust.Anonymous.Sub, t.Anonymous.Sub) {
 		v.anonymous.ground = before.anonymous.ground

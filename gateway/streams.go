@@ -54,6 +54,7 @@ type streams struct {
 // about is what operators see of a stream beyond the table.
 type about struct {
 	user     string // sub
+	issuer   string // iss; of all its tokens the same bytes
 	subjects string // with spaces between, which are in none of them
 	began    int64  // Unix seconds
 }

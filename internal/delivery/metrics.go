@@ -39,7 +39,7 @@ func newMetrics(reg prometheus.Registerer, streams, slowest func() float64) *met
 		groups: prometheus.NewGauge(prometheus.GaugeOpts{Name: "headgate_delivery_groups",
 			Help: "Groups of clients that share their bytes."}),
 		perSend: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "headgate_delivery_round_events",
-			Help: "Events in one round, which is one send per client.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
+			Help: "Events that came together: in one entry of a log. A send carries one entry or several.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "headgate_delivery_latency_seconds",
 			Help:    "From the arrival of a round's first message to the last client's send.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}}),

@@ -50,6 +50,7 @@ type shard struct {
 	inbox       []op
 	reads       uint64 // how often the mailbox has been emptied; what is pushed later is in the next reading
 	scratch     []byte
+	runBytes    []byte
 	idText      []byte
 	gathered    [][]byte
 	spareGroups []*group
