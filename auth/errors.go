@@ -12,6 +12,9 @@ var ErrUnavailable = errors.New("the keys of the token's issuer are not availabl
 // errNewKey is of a token whose key may be newer than ours.
 var errNewKey = fmt.Errorf("its key is not known, and may be newer than those that were last read: %w", ErrUnavailable)
 
+// ErrOutdated says that an identity was made by rules that are no longer in force: whoever showed its token is to be asked again.
+var ErrOutdated = errors.New("the rules by which the caller was identified have changed")
+
 // TokenError says why a token is refused. It never holds a part of the token.
 type TokenError struct {
 	Word   string // for logs and metrics, of a small set

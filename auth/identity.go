@@ -15,6 +15,7 @@ type Identity struct {
 	claims    claims
 	may       *grants // nil: nothing
 	marks     Marks
+	ground    uint32
 	anonymous bool
 }
 
@@ -32,6 +33,10 @@ func (id *Identity) Deadline() time.Time { return id.deadline }
 
 // Marks are what the identity can be revoked by; none of anonymous callers, who can only be told apart by their connections.
 func (id *Identity) Marks() Marks { return id.marks }
+
+// Ground is a number for the rules that the identity rests on: its issuer's, or those of anonymous callers. Identities with the same number
+// are good or no good together when the rules change (see Over). No two rules of a process ever have the same number, and none has 0.
+func (id *Identity) Ground() uint32 { return id.ground }
 
 // Anonymous says whether the caller has shown no token.
 func (id *Identity) Anonymous() bool { return id.anonymous }

@@ -36,6 +36,7 @@ type issuer struct {
 	keys      []key     // the last good ones; nil: there have been none yet
 	data      []byte    // they were made of
 	attempted time.Time // begin of the last attempt
+	lastGood  time.Time // end of the last good one
 	fetching  bool
 	failed    bool          // the last attempt did
 	done      chan struct{} // closed at the end of the running or the next attempt
@@ -108,6 +109,13 @@ func (i *issuer) olderThan(issued int64) bool {
 	return issued > i.attempted.UnixMilli()-1000 && issued < time.Now().Add(apart).UnixMilli()
 }
 
+// lastRead is when the keys were last read; zero = never.
+func (i *issuer) lastRead() time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.lastGood
+}
+
 func (i *issuer) current() []key {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -134,6 +142,9 @@ func (i *issuer) attempt(ctx context.Context) error {
 	i.mu.Lock()
 	first := i.keys == nil
 	changed := err == nil && (first || string(data) != string(i.data))
+	if err == nil {
+		i.lastGood = time.Now()
+	}
 	if changed {
 		i.keys, i.data = keys, data
 	}

@@ -132,7 +132,7 @@ func (v *Verifier) identity(from *issuer, claims jwt.MapClaims) (*Identity, erro
 	if err != nil || exp == nil {
 		return nil, errClaims
 	}
-	id := &Identity{issuer: from.name, deadline: exp.Add(v.leeway), claims: claimsOf(claims)}
+	id := &Identity{issuer: from.name, deadline: exp.Add(v.leeway), claims: claimsOf(claims), ground: v.groundOf(from)}
 	for name, into := range map[string]*string{"sub": &id.subject, "jti": &id.token} {
 		value, there := claims[name]
 		text, ok := value.(string)

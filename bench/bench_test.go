@@ -27,7 +27,7 @@ func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	chosen, err := choose("memory,fanout,fanout-max,resume,storm-naive,million")
+	chosen, err := choose("memory,heartbeat,fanout,fanout-max,resume,storm-naive,million")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +58,9 @@ func TestSuite_InSmallHeadgateBeatsTheNaiveServer(t *testing.T) {
 		if x := mine.Median / naive.Median; x < c.min || x > c.max {
 			t.Errorf("%s: headgate %v, naive %v %s: %.3g times, want %v to %v; %v", row.Name, mine, naive, row.Unit, x, c.min, c.max, row.Notes)
 		}
+	}
+	if beats := find(t, rows, "heartbeats, 400 silent streams"); beats.Figures["headgate"].Passes == 0 || !strings.Contains(strings.Join(beats.Notes, "\n"), "packets each") {
+		t.Errorf("heartbeats: not measured: %+v, %v", beats.Figures, beats.Notes)
 	}
 	if held := find(t, rows, "200 streams, all at once"); !strings.Contains(strings.Join(held.Notes, "\n"), "one message reached 200 of them") {
 		t.Errorf("million: not held: %v", held.Notes)

@@ -29,8 +29,18 @@ func main() {
 	}
 }
 
-// suite is the command, and what the test runs in small.
-func suite(args []string) error {
+// options are what the flags say.
+type options struct {
+	size     Size
+	sizeName string
+	only     string
+	servers  []string
+	out      string
+	limit    time.Duration
+	chosen   []Scenario
+}
+
+func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	sizeName := flags.String("size", "full", "full (the report's), quick, or test")
 	only := flags.String("only", "", "comma list of scenarios: "+names())
@@ -41,42 +51,48 @@ func suite(args []string) error {
 	patience := flags.Duration("patience", 0, "wait up to this long before each measurement for a quiet machine")
 	limit := flags.Duration("timeout", 90*time.Minute, "give up after this long")
 	if err := flags.Parse(args); err != nil {
-		return err
+		return o, err
 	}
 	size, ok := sizes[*sizeName]
 	if !ok {
-		return fmt.Errorf("-size %q: want full, quick or test", *sizeName)
+		return o, fmt.Errorf("-size %q: want full, quick or test", *sizeName)
 	}
 	if *passes > 0 {
 		size.Passes = *passes
 	}
 	size.Million, size.Patience = *streams, *patience
 	chosen, err := choose(*only)
+	return options{size, *sizeName, *only, strings.Split(*servers, ","), *out, *limit, chosen}, err
+}
+
+// suite is the command, and what the test runs in small.
+func suite(args []string) error {
+	o, err := parse(args)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("not finished after %v", *limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("not finished after %v", o.limit))
 	defer cancel()
 	command := strings.TrimSpace("go run ./bench " + strings.Join(args, " "))
-	machine, rows, err := run(ctx, size, strings.Split(*servers, ","), chosen)
+	machine, rows, err := run(ctx, o.size, o.servers, o.chosen)
 	measured := newTable(machine, command, rows)
 	fmt.Println(measured)
 	if err != nil {
 		return err
 	}
-	if *out == "" && *only == "" && *sizeName == "full" {
+	if o.out == "" && o.only == "" && o.sizeName == "full" {
 		root, err := moduleRoot()
 		if err != nil {
 			return err
 		}
-		*out = filepath.Join(root, "docs", "performance.md")
+		o.out = filepath.Join(root, "docs", "performance.md")
 	}
-	if *out == "" {
+	if o.out == "" {
 		return nil
 	}
-	return writeReport(*out, measured, *only != "")
+	return writeReport(o.out, measured, o.only != "")
 }
 
 // run measures. The rows that are done are returned also when a later one fails.

@@ -25,15 +25,16 @@ type Size struct {
 	Tail     int64         // bytes of the tail whose memory is measured
 	Million  int           // streams of the scenario of that name
 	Rounds   int           // of revocations
+	Beat     time.Duration // between heartbeats
 }
 
 var sizes = map[string]Size{
 	"full": {Idle: 19_000, Many: 10_000, Some: 1_000, Secure: 3_000, Passes: 5, Stretch: 5 * time.Second, Still: 12 * time.Second,
-		Replay: 100_000, Keys: 100_000, Tail: 64 << 20, Rounds: 100},
+		Replay: 100_000, Keys: 100_000, Tail: 64 << 20, Rounds: 100, Beat: 15 * time.Second},
 	"quick": {Idle: 5_000, Many: 3_000, Some: 500, Secure: 1_000, Passes: 3, Stretch: 2 * time.Second, Still: 12 * time.Second,
-		Replay: 20_000, Keys: 20_000, Tail: 16 << 20, Rounds: 30},
+		Replay: 20_000, Keys: 20_000, Tail: 16 << 20, Rounds: 30, Beat: 5 * time.Second},
 	"test": {Idle: 2_000, Many: 400, Some: 200, Secure: 50, Passes: 1, Stretch: 700 * time.Millisecond, Still: 11 * time.Second,
-		Replay: 2_000, Keys: 2_000, Tail: 4 << 20, Rounds: 5},
+		Replay: 2_000, Keys: 2_000, Tail: 4 << 20, Rounds: 5, Beat: time.Second},
 }
 
 const payloadSize = 192 // with "data: " and the blank line 200 bytes
@@ -128,6 +129,7 @@ var scenarios = []Scenario{
 	{Name: "unicast", Run: unicast},
 	{Name: "ingest", Run: ingest},
 	{Name: "connect", Run: connect},
+	{Name: "heartbeat", Run: heartbeat},
 	{Name: "resume", Run: resume},
 	{Name: "slow", Run: slow},
 	{Name: "storm", Run: storms},

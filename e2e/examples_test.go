@@ -25,6 +25,8 @@ type example struct {
 	commands []string // of its README, in order, without the two that start the servers
 	page     string   // where the page is
 	env      []string // of the commands: PATH with a nats command, and where NATS is
+	written  []string // the commands as the README has them
+	ledger   *stack.Ledger
 }
 
 // startExample starts what the README of an example starts, with the README's own commands. The ports in the files become free ones,
@@ -47,9 +49,13 @@ func startExample(t *testing.T, name string, changes ...string) *example {
 		t.Fatalf("the README does not begin with the two servers: %q", blocks)
 	}
 
+	written := stack.ShellBlocks(t, "../examples/"+name+"/README.md")
+	ledger := stack.NewLedger(t, "examples/"+name+"/README.md")
+	ledger.Run(written[0])
+	ledger.Run(written[1])
 	ctx, cancel := stack.Deadline(t, time.Minute)
 	t.Cleanup(cancel)
-	e := &example{commands: blocks[2:], page: "http://localhost:" + port(pages) + "/"}
+	e := &example{commands: blocks[2:], written: written[2:], ledger: ledger, page: "http://localhost:" + port(pages) + "/"}
 	e.restart = func() {
 		// Only the addresses that a README has no need to name, for they have defaults.
 		e.server = shell(t, blocks[0], "HTTP_ADDR="+gate, "ADMIN_ADDR="+admin)
@@ -81,12 +87,19 @@ func service(t *testing.T, name string) string {
 // run runs the i-th command to its end, and returns what it printed.
 func (e *example) run(t *testing.T, i int) string {
 	t.Helper()
-	p := shell(t, e.commands[i], e.env...)
+	p := e.begin(t, i)
 	ctx, cancel := soon(t)
 	defer cancel()
 	_, err := p.Wait(ctx)
 	must(t, err)
 	return p.Output()
+}
+
+// begin starts the i-th command, which need not end.
+func (e *example) begin(t *testing.T, i int) *proc.Process {
+	t.Helper()
+	e.ledger.Run(e.written[i])
+	return shell(t, e.commands[i], e.env...)
 }
 
 // shell starts a command for the length of the test, in the root of the repository. What it caches goes with the test run.
@@ -232,7 +245,7 @@ func TestExample_NotificationsReachOneUserWithTheirType(t *testing.T) {
 func TestExample_AnalyticsArriveEverySecond(t *testing.T) {
 	e := startExample(t, "analytics")
 	p := e.openPage(t, "")
-	service := shell(t, e.commands[0], e.env...)
+	service := e.begin(t, 0)
 	sees(t, p, `Number(document.querySelector("#updates").textContent) >= 3`)
 	sees(t, p, `document.querySelector("#line").getAttribute("points").split(" ").length >= 3`)
 	service.Stop()
@@ -289,7 +302,7 @@ func TestExample_FeatureFlagsReachEveryPageAtOnce(t *testing.T) {
 
 func TestExample_JobProgressEndsForGood(t *testing.T) {
 	e := startExample(t, "job-progress")
-	job := shell(t, e.commands[0], e.env...)
+	job := e.begin(t, 0)
 	shows(t, job, "job 42")
 	p := e.openPage(t, "")
 	sees(t, p, `document.querySelector("#status").textContent === "running" && document.querySelector("#bar").value > 0`)
@@ -337,7 +350,7 @@ func TestExamples_EveryFolderIsTestedAndListed(t *testing.T) {
 	index, err := os.ReadFile("../examples/README.md")
 	must(t, err)
 	var tested strings.Builder
-	for _, file := range []string{"examples_test.go", "examples_identity_test.go"} {
+	for _, file := range []string{"examples_test.go", "examples_identity_test.go", "examples_more_test.go"} {
 		text, err := os.ReadFile(file)
 		must(t, err)
 		tested.Write(text)

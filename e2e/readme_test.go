@@ -14,19 +14,19 @@ import (
 	"headgate/e2e/internal/stack"
 )
 
-// notHere are commands of the README that other tests or people run.
-var notHere = []string{"make ", "go run ./bench"}
-
 // The README's commands run as they stand, but for ports, NATS's address and the building of the program.
 func TestReadme_ItsCommandsWork(t *testing.T) {
 	need.Program(t, "curl", "curl")
 	must(t, stack.BuildHeadgate())
+	ledger := stack.NewLedger(t, "README.md")
 	var base string // of the headgate that the last command started
 	for _, block := range stack.ShellBlocks(t, "../README.md") {
-		for command := range strings.Lines(block) {
-			command = strings.TrimSpace(command)
+		for _, command := range stack.Commands(block) {
+			if !ledger.Mine(command) {
+				continue
+			}
+			ledger.Run(command)
 			switch {
-			case command == "" || strings.HasPrefix(command, "#") || hasPrefix(command, notHere):
 			case strings.Contains(command, "curl "):
 				curlWorks(t, regexp.MustCompile(`(127\.0\.0\.1|localhost):8080`).ReplaceAllString(command, base))
 			case strings.HasPrefix(command, "go run ."), strings.HasPrefix(command, "go build"):
@@ -39,15 +39,6 @@ func TestReadme_ItsCommandsWork(t *testing.T) {
 	if base == "" {
 		t.Error("the README starts no headgate")
 	}
-}
-
-func hasPrefix(s string, prefixes []string) bool {
-	for _, p := range prefixes {
-		if strings.HasPrefix(s, p) {
-			return true
-		}
-	}
-	return false
 }
 
 // startFromReadme starts headgate with a command of the README, on free ports, and returns where it listens.

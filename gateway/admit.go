@@ -36,7 +36,7 @@ func (s *Server) admitCaller(c *call, id *auth.Identity, tag uint64) error {
 	if refused, ok := s.limiter.Admit(user, c.route.name); !ok {
 		return overLimit(refused)
 	}
-	s.streams.admit(tag, user)
+	s.streams.admit(tag, user, groundOf(id))
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 
 const operations = "../../docs/operations.md"
 
-// shellBlocks are the fenced blocks of the operations page that are commands: sh. What only people run has no language.
+// shellBlocks are the fenced blocks of the operations page that are commands: sh. Which test runs which is in docs/commands.md.
 func shellBlocks(t *testing.T) []string {
 	t.Helper()
 	var blocks []string

@@ -63,7 +63,7 @@ func New(cfg Config) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, start: cfg.Now()}
-	s.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(s.Streams()) })
+	s.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(s.Streams()) }, func() float64 { return s.slowest().Seconds() })
 	for range cfg.Shards {
 		s.shards = append(s.shards, newShard(s))
 	}

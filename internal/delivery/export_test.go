@@ -1,6 +1,12 @@
 package delivery
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// Slowest is how far the slowest client is behind.
+func (s *Server) Slowest() time.Duration { return s.slowest() }
 
 // Wake makes every shard look at its clock.
 func (s *Server) Wake() {

@@ -117,10 +117,10 @@ func TestFresh_NoIDBeforeTheStateThatAJumpOwes(t *testing.T) {
 		r.policy.BufferBytes = 16 << 20
 		r.policy.DropOldest, r.policy.SlowGaps = true, slowGaps()
 		p := r.blocked(b)
+		b.keepNext() // so it is told of everything, and is not given the state
 		b.renew(0, "new")
 		b.flood(1, 300)
 		r.settle()
-		b.keepNext() // so it is told of everything, and is not given the state
 		p.read("the new beginning", func() bool { return len(p.owed) > 0 })
 		before := p.s.id
 		r.server.EndWhere(func(uint64) bool { return true }, delivery.Draining, 0)

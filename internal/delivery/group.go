@@ -25,7 +25,7 @@ type group struct {
 	version      uint32 // raised whenever pos moves
 	lagging      int32  // members with a side that holds an entry
 	progressTick uint32 // when its source was last asked for its progress
-	moved        bool   // members moved in this round: look at all of them once more
+	moved        bool   // a member moved: look at all of them once more
 	dirty        bool   // in one of the shard's queues
 	limited      bool   // its clients have budgets, see rate.go
 	ended        Reason // None, or why everybody ends: the last event has been appended, and whoever comes now gets a group of his own
@@ -191,7 +191,7 @@ func (g *group) join(i uint32, sl *slot) {
 	g.members = append(g.members, i)
 }
 
-// leave takes it out. A running round may thereby pass over the member that moves into the hole, so it looks again.
+// leave takes it out. A round may thereby pass over the member that moves into the hole, so all are looked at again.
 func (g *group) leave(t *slots, sl *slot) {
 	last := len(g.members) - 1
 	moved := g.members[last]

@@ -19,6 +19,8 @@ type entry struct {
 	bytes   []byte // the same once sealed: what goes to the sockets; nil before
 	events  int
 	version uint32 // of the position behind it
+	along   bool   // the members that are looked at are given it
+	looks   uint32 // of the group's rounds when that began; of the tail, when a round last sealed one
 	sum     amount // everything up to its end; of the tail, up to its beginning
 
 	// The position in front of it and its version, while it is the tail and has events: behind everything that has been sealed.
@@ -102,7 +104,7 @@ func (l *groupLog) seal(b *buffers, now int64) *entry {
 	e.sum = e.sum.plus(e.own())
 	l.seq++
 	l.tail = b.entry()
-	l.tail.seq, l.tail.at, l.tail.sum = l.seq, now, e.sum
+	l.tail.seq, l.tail.at, l.tail.sum, l.tail.looks = l.seq, now, e.sum, e.looks
 	e.next = l.tail
 	if l.unsent == nil {
 		l.unsent = e

@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics are the process's delivery metrics.
 type metrics struct {
 	streams    prometheus.GaugeFunc
+	slowest    prometheus.GaugeFunc
 	deliveries prometheus.Counter
 	bytes      prometheus.Counter
 	sends      prometheus.Counter
@@ -18,13 +19,15 @@ type metrics struct {
 	latency    prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, streams func() float64) *metrics {
+func newMetrics(reg prometheus.Registerer, streams, slowest func() float64) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_delivery_" + name, Help: help})
 	}
 	m := &metrics{
 		streams: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_delivery_streams",
 			Help: "Clients that are being served."}, streams),
+		slowest: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_delivery_slowest_seconds",
+			Help: "Age of the oldest event that a client's socket has not taken, looked at once a second."}, slowest),
 		deliveries: counter("events_total", "Events offered to clients: events times clients."),
 		bytes:      counter("bytes_total", "Bytes of events offered to clients."),
 		sends:      counter("sends_total", "Send calls and ResponseWriter writes."),
@@ -36,13 +39,13 @@ func newMetrics(reg prometheus.Registerer, streams func() float64) *metrics {
 		groups: prometheus.NewGauge(prometheus.GaugeOpts{Name: "headgate_delivery_groups",
 			Help: "Groups of clients that share their bytes."}),
 		perSend: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "headgate_delivery_round_events",
-			Help: "Events in one round, which is one send per client.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
+			Help: "Events that came together: in one entry of a log. A send carries one entry or several.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "headgate_delivery_latency_seconds",
 			Help:    "From the arrival of a round's first message to the last client's send.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.deliveries, m.bytes, m.sends, m.blocks, m.drops, m.rateWaits, m.rateDrops, m.heartbeats, m.groups, m.perSend, m.latency)
+		reg.MustRegister(m.streams, m.slowest, m.deliveries, m.bytes, m.sends, m.blocks, m.drops, m.rateWaits, m.rateDrops, m.heartbeats, m.groups, m.perSend, m.latency)
 	}
 	return m
 }

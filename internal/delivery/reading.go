@@ -120,6 +120,7 @@ func (s *shard) read(i uint32, b flow.Batch) {
 			id = g.id(s, r.from)
 		}
 		buf = e.Frame.AppendBlock(buf, id)
+		r.inState = e.Bare
 		sl.events++
 	}
 	if len(b.Events) > 0 {

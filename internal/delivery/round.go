@@ -10,13 +10,18 @@ const (
 	smallAudience = 64
 )
 
-// round is one pass over a group's members with one entry. What arrives meanwhile is the next round: the running round is the
-// batching window, there is no timer.
+// round is one pass over a group's members with one entry. The running round is the batching window, there is no timer: what arrives
+// meanwhile is sealed now and then, and sent along to the members that are still to come. The next round begins where this one ends, and
+// looks only at those that have not been given it. So under load the members are gone round and round: each is given, in one send,
+// what has come since its last turn, and nothing waits for the beginning of a round.
 type round struct {
 	entry *entry // nil: no round
-	i     uint32 // members looked at
-	start uint32 // where in the members this round began
+	at    uint32 // the member that is looked at next
+	looks uint32 // how often a member has been looked at, ever; wraps
 }
+
+// lapParts is how many entries one pass over the members is divided into at most.
+const lapParts = 8
 
 // markDirty queues a group that has something to send.
 func (s *shard) markDirty(g *group) {
@@ -56,7 +61,9 @@ func (s *shard) runRounds() {
 // runSlice runs a slice of the group's round and queues the group again while there is more.
 func (s *shard) runSlice(g *group) {
 	g.dirty = false
-	if g.round.entry == nil && !s.beginRound(g) {
+	if g.round.entry != nil {
+		s.takeAlong(g)
+	} else if !s.beginRound(g) {
 		return
 	}
 	s.continueRound(g)
@@ -69,93 +76,70 @@ func (s *shard) runSlice(g *group) {
 }
 
 func (s *shard) beginRound(g *group) bool {
+	r := &g.round
 	if g.log.unsent == nil {
 		if !g.log.pending() {
 			return false
 		}
-		g.log.seal(&s.buffers, s.now)
+		s.sealForRound(g)
+		if n := len(g.members); n > 0 {
+			// Another member is first each time, so that nobody is always last.
+			r.at = uint32(g.log.unsent.seq * 31 % uint64(n))
+		}
 	}
-	start := uint32(0)
-	if n := len(g.members); n > 0 {
-		// Another member is first each time, so that nobody is always last.
-		start = uint32(g.log.unsent.seq * 31 % uint64(n))
-	}
-	g.round, g.moved = round{entry: g.log.unsent, start: start}, false
+	r.entry = g.log.unsent
 	return true
+}
+
+// takeAlong seals what has come since the round began, so that the members that are still to come are given it at once. Where there are
+// budgets each entry is a decision of its own, and the larger the entries the fewer they are.
+func (s *shard) takeAlong(g *group) {
+	if g.log.pending() && !g.limited && g.round.looks-g.log.tail.looks > uint32(len(g.members)/lapParts) {
+		s.sealForRound(g)
+	}
+}
+
+// sealForRound closes the tail, and notes in the new one when that was.
+func (s *shard) sealForRound(g *group) {
+	g.log.seal(&s.buffers, s.now)
+	g.log.tail.looks = g.round.looks
+}
+
+// lookAgain makes all members be looked at for everything that is unsent: one has taken the place of one that left, and may have been
+// passed over.
+func (g *group) lookAgain() {
+	g.moved = false
+	for e := g.log.unsent; e != nil && e.along; e = e.next {
+		e.looks = g.round.looks
+	}
 }
 
 func (s *shard) continueRound(g *group) {
 	r := &g.round
+	given := s.gatherRun(g, r.entry)
 	deadline := s.clock() + int64(sliceTime)
 	for sends := 0; r.entry != nil; {
 		n := uint32(len(g.members))
-		if r.i >= n {
-			if g.moved {
-				g.moved, r.i, r.start = false, 0, 0
-				continue
-			}
+		if g.moved {
+			g.lookAgain()
+		}
+		if r.looks-r.entry.looks >= n {
 			s.finishRound(g)
 			return
 		}
-		m := r.start + r.i
-		if m >= n {
-			m -= n
+		if r.at >= n {
+			r.at = 0
 		}
-		if m >= n { // the group shrank below start
-			r.start, r.i, g.moved = 0, 0, false
-			continue
-		}
-		r.i++
-		if !s.offer(g, g.members[m], r.entry) {
+		i := g.members[r.at]
+		r.at++
+		r.looks++
+		if !s.offer(g, i, given) {
 			continue
 		}
 		if sends++; sends%16 == 0 && (sends >= sliceSends || s.clock() >= deadline) {
 			return
 		}
 	}
-}
-
-// offer gives a member the entry, if that is the one it waits for, and says whether it cost a send.
-func (s *shard) offer(g *group, i uint32, e *entry) bool {
-	sl := s.slots.at(i)
-	if sl.state != live || sl.next != e.seq {
-		return false
-	}
-	if sl.hasSide {
-		return s.offerSide(g, i, sl, e)
-	}
-	if g.limited && !s.affords(i, g, e) {
-		s.refuse(i, sl, g, e)
-		return false
-	}
-	n, err := send(sl.fd, e.bytes)
-	s.stats.sends++
-	sl.bytes += uint64(n)
-	sl.written = s.tick
-	if n == len(e.bytes) {
-		sl.next = e.seq + 1
-		sl.told = e.version
-		sl.events += uint64(e.events)
-		if g.limited {
-			s.charge(i, g, e)
-		}
-		switch {
-		case e.end != None:
-			s.stop(i, e.end)
-		case e.again != nil:
-			s.readAgain(i, sl, s.side(i, sl), g, e.again)
-		}
-		return true
-	}
-	if err != nil && !wouldBlock(err) {
-		s.end(i, writeReason(err))
-		return true
-	}
-	sd := s.side(i, sl)
-	s.hold(g, sd, e)
-	sd.sent = n
-	s.block(i, sl, sd)
-	return true
 }
 
 // offerSide is offer for a client that is not quiet: one that is behind anyway finds the entry when it gets there, an idle
@@ -172,7 +156,7 @@ func (s *shard) offerSide(g *group, i uint32, sl *slot, e *entry) bool {
 
 func (s *shard) finishRound(g *group) {
 	e := g.round.entry
-	g.round = round{}
+	g.round.entry = nil
 	s.stats.round(e, len(g.members), s.server.cfg.Now().UnixNano())
 	g.log.unsent = e.next
 	if g.log.unsent == g.log.tail {

@@ -29,7 +29,8 @@ type side struct {
 	paced bool   // it is in the shard's list of those that wait for that
 	rated bool   // jump is because of that
 
-	adrift bool // was reading when it was ended: its position is not one of the log
+	adrift bool   // was reading when it was ended: its position is not one of the log
+	lastID []byte // of such a client; nil = it was being given a state, or owes one
 
 	writer  *writer // ResponseWriter transport
 	lent    int     // bytes that the writer is writing
@@ -46,6 +47,7 @@ type readState struct {
 	done    bool            // caught up with to
 	begun   bool            // the source has said that it begins again, since the head was pinned
 	bare    bool            // began with a snapshot
+	inState bool            // what it was given last is a state's, or told it to wait for one: no block may carry an id
 	rest    *flow.Batch     // has been read, and is more than the budget allowed; nil = nothing
 	restDue int64           // when it will
 }

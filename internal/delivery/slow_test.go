@@ -124,3 +124,15 @@ func TestTheCostOfARoundDoesNotGrowWithWhatOneClientIsBehind(t *testing.T) {
 		t.Errorf("50 rounds take %v with a client that is 100,000 behind, and %v without", far, near)
 	}
 }
+
+func TestSlowest_IsWhoseSocketHasNotTakenTheOldestEvent(t *testing.T) {
+	s, _, _, sd, _ := behind(0)
+	s.now = int64(7 * time.Second)
+	if got := time.Duration(sd.behind(s.now)); got != 7*time.Second {
+		t.Errorf("%s behind", got)
+	}
+	sd.wants = 0 // it is its budget, or we
+	if got := sd.behind(s.now); got != 0 {
+		t.Errorf("%d behind, though its socket has refused nothing", got)
+	}
+}

@@ -14,6 +14,7 @@ import (
 type Hole struct {
 	Reason   gap.Reason
 	Silent   bool   // nothing is missing that was not told before: only the position begins again
+	Renamed  bool   // nothing is missing at all: the position has another tag
 	Certain  bool   // messages of the feed's subjects are certainly missing
 	From, To uint64 // first and last missing sequence, inclusive; 0 when unknown
 }

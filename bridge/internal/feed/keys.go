@@ -73,7 +73,8 @@ func (f *Feed) keysOf(t *table) *keys {
 
 // check is what the leader counted in a stream that we had not read to its end: to be compared when we have taken exactly that.
 type check struct {
-	at, subjects uint64 // at 0 = nothing
+	at, subjects uint64    // at 0 = nothing
+	asked        time.Time // when the leader was
 }
 
 // counting takes one message of a consumer that begins with the last message of every subject, without its payload.
@@ -98,18 +99,18 @@ func (f *Feed) counting(literal string, gone bool) reset {
 // tooManyKeys goes on without them. It needs mu.
 func (f *Feed) tooManyKeys() {
 	f.keys, f.recount, f.uncounted = nil, false, true
-	f.log.Warn("not even the bucket's keys fit into memory: clients are not told of one that is removed without a message unless there are "+
-		"fewer keys than before, and whoever comes back is given the whole state; raise JETSTREAM_TAIL_BYTES", "limit", f.cfg.Budget.limit)
+	f.log.Warn("not even the bucket's keys fit into memory: while it changes, clients are given the whole state anew about every minute, "+
+		"since one may have been removed without a message, and whoever comes back is as well; raise JETSTREAM_TAIL_BYTES", "limit", f.cfg.Budget.limit)
 }
 
 // counted replaces the keys by those that were counted, and tells of a hole when one went without a message. The session ends: its
 // consumer has no payloads.
 func (f *Feed) counted() {
-	before, now := f.keys, f.load.keys
+	before, now, began := f.keys, f.load.keys, f.load.began
 	f.load, f.recount, f.countOver = nil, false, true
 	f.countedAt = time.Now()
-	f.countTook = f.countedAt.Sub(f.countBegan)
-	f.sound = f.countedAt
+	f.countTook = f.countedAt.Sub(began)
+	f.sound = began
 	hole := f.owed
 	f.owed = nil
 	switch {
@@ -122,6 +123,7 @@ func (f *Feed) counted() {
 	change := func() {
 		f.keys, f.loads, f.keysHeld = now, 0, now.size()
 		if hole != nil {
+			f.Inc = f.named()
 			f.doubt()
 		}
 		f.account()
@@ -133,6 +135,7 @@ func (f *Feed) counted() {
 	f.mu.Lock()
 	change()
 	f.mu.Unlock()
+	f.judge()
 }
 
 // vanished says whether keys, or values, were removed from a bucket without a message. Where the stream has grown meanwhile, what the
@@ -145,7 +148,7 @@ func (f *Feed) vanished(info jsapi.Info, before fingerprint) bool {
 	now := printOf(info)
 	quiet := before.last == now.last
 	if info.LastSeq > f.Cursor {
-		f.check = check{info.LastSeq, info.NumSubjects}
+		f.check = check{info.LastSeq, info.NumSubjects, f.verified}
 		return f.table == nil && f.keys == nil && before.subjects > now.subjects // changes alone never make them fewer
 	}
 	switch {
@@ -191,6 +194,7 @@ func (f *Feed) recheck(subjects uint64) reset {
 		f.recount = true
 		return resetTable
 	}
+	f.freshened, f.stale = time.Now(), false
 	f.announce(Hole{Reason: gap.Reset}, f.doubt)
 	return goesOn
 }
@@ -209,7 +213,8 @@ func (f *Feed) checked(seq uint64) reset {
 		f.hurry()
 		return goesOn
 	case !f.miscounts(c.subjects):
-		f.sound = time.Now()
+		f.sound = c.asked
+		f.judge()
 		return goesOn
 	}
 	return f.recheck(c.subjects)

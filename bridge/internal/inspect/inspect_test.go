@@ -118,9 +118,14 @@ func TestRoom_WarnsOfWhatCannotFit(t *testing.T) {
 		{100_000, nil}, // one that does not fit is read from NATS
 		{130_000, []string{"source-lost"}},
 		{2_000_000, []string{"source-lost", "not even these fit"}},
+		{130_001, []string{"for each client"}}, // it has no history
 	} {
 		i := &inspector{cfg: Config{JetStream: config.JetStream{TailBytes: 10 << 20}}, report: &Report{}}
-		i.room("bucket FLAGS", jsapi.Info{NumSubjects: c.keys})
+		info := jsapi.Info{NumSubjects: c.keys}
+		if c.keys == 130_001 {
+			info.Config.MaxMsgsPerSubject = 1
+		}
+		i.room("bucket FLAGS", info)
 		if len(i.report.Findings) != len(c.want) {
 			t.Fatalf("%d keys: %+v", c.keys, i.report.Findings)
 		}
