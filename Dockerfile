@@ -19,10 +19,11 @@ COPY . .
 ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=0.0.0-dev
+ARG REVISION=unknown
 # Nothing of the place or the time of the build goes into the binary: the same sources and the same Go make the same bytes.
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOTOOLCHAIN=local GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -tags nodev -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$VERSION" -o /out/headgate .
+    go build -tags nodev -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$VERSION -X main.commit=$REVISION" -o /out/headgate .
 
 FROM ${BASE}
 ARG VERSION=0.0.0-dev

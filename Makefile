@@ -8,11 +8,15 @@ RUN ?= .
 # The race detector needs a C compiler. Without one the tests run without it, and say so.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
 BENCH ?=
+VERSION ?=
+OUT ?= dist
+# Where the release's image takes its bases from: official = their registries, local = made on this machine, to try a release without them.
+BASES ?= official
 
 # Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
 export HEADGATE_SKIPPED := $(CURDIR)/.skipped
 
-.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack proofs
+.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack picture proofs release sbom
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,7 +34,7 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	$(MAKE) --no-print-directory chart
 	@if [ -s $(HEADGATE_SKIPPED) ]; then \
 	  printf '\n%s checks did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \
-	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs prometheus\n'; rm -f $(HEADGATE_SKIPPED); \
+	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs prometheus iproute2\n'; rm -f $(HEADGATE_SKIPPED); \
 	else echo 'Everything was tested.'; fi
 
 unit: ## the tests that need nothing but Go
@@ -51,15 +55,29 @@ chart: ## the Helm chart, the alerts and the dashboard, against Kubernetes' sche
 image: ## the image, built with buildah, run with podman and runc; as root. PLATFORMS="linux/amd64 linux/arm64" builds more
 	deploy/test/image.sh $(PLATFORMS)
 
+release: ## VERSION=1.2.3: archives for all platforms, lists of modules, the image and checksums, into OUT; as root. See docs/releasing.md
+	go run ./deploy/release archives -version '$(VERSION)' -out '$(OUT)'
+	go run ./deploy/release sbom -version '$(VERSION)' -out '$(OUT)'
+	VERSION='$(VERSION)' OUT='$(OUT)' BASES='$(BASES)' deploy/test/image.sh linux/amd64 linux/arm64
+	go run ./deploy/release checksums -out '$(OUT)'
+	@cat '$(OUT)/SHA256SUMS'
+
+sbom: ## what is in the program and in the image, as CycloneDX JSON, into OUT
+	go run ./deploy/release sbom -version '$(VERSION)' -out '$(OUT)'
+
 cluster: ## the chart on a real kube-apiserver, which takes minutes to build the first time; needs etcd
 	cd deploy/test && HEADGATE_CLUSTER=1 go test -count=1 -timeout 60m -run '^TestCluster' -v .
 
 memory: ## the memory limit of docs/operations.md in a real cgroup, with 15,000 streams; as root
 	deploy/test/memory.sh
 
+picture: ## the pictures of the dashboard in docs, of a real run of some minutes; needs prometheus and chromium
+	cd deploy/test && HEADGATE_PICTURE=$(or $(PICTURE),4m) go test -count=1 -timeout 30m -run '^TestDashboard_ShowsARealRun$$' -v .
+
 conntrack: ## what streams are to the connection tracking of a node, in a network namespace; as root
 	deploy/test/conntrack.sh
 
+# A release is made from a clone that has been cut, so what that prints is kept by hand: docs/releasing.md.
 proofs: ## writes what make image, memory, conntrack and cluster print into docs/proofs
 	$(MAKE) --no-print-directory -s image PLATFORMS="linux/amd64 linux/arm64" > docs/proofs/image.txt
 	$(MAKE) --no-print-directory -s memory > docs/proofs/memory.txt

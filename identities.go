@@ -25,13 +25,9 @@ func (s *system) identities() (gateway.Identities, error) {
 		s.revoked = auth.NewRevocations(a.RevocationEntries, s.log, s.registry)
 		s.bridge.Watch(s.cfg, watched{s.revoked}, s.log)
 	}
-	options := auth.Options{Revocations: s.revoked, SessionClaim: a.SessionClaim, PermissionsClaim: a.PermissionsClaim, Leeway: a.Leeway, Fetch: newKeyFetcher().fetch, Log: s.log, Metrics: s.registry,
-		Anonymous: auth.Grants{Sub: permissions(a.Anonymous.Sub), Pub: permissions(a.Anonymous.Pub)}}
-	for _, i := range a.Issuers {
-		options.Issuers = append(options.Issuers, auth.Issuer{Name: i.Issuer, Audience: i.Audience, JWKSURL: i.JWKSURL, KeyFile: i.KeyFile,
-			SecretFile: i.SecretFile, Algorithms: i.Algorithms, Type: i.Type})
-	}
-	v, err := auth.New(options)
+	trust := trustOf(a)
+	v, err := auth.New(auth.Options{Issuers: trust.Issuers, PermissionsClaim: trust.PermissionsClaim, Anonymous: trust.Anonymous, Revocations: s.revoked,
+		SessionClaim: a.SessionClaim, Leeway: a.Leeway, Fetch: newKeyFetcher().fetch, Log: s.log, Metrics: s.registry})
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +36,16 @@ func (s *system) identities() (gateway.Identities, error) {
 	}
 	s.auth = v
 	return v, nil
+}
+
+// trustOf is what the routes file can say of callers.
+func trustOf(a config.Auth) auth.Trust {
+	t := auth.Trust{PermissionsClaim: a.PermissionsClaim, Anonymous: auth.Grants{Sub: permissions(a.Anonymous.Sub), Pub: permissions(a.Anonymous.Pub)}}
+	for _, i := range a.Issuers {
+		t.Issuers = append(t.Issuers, auth.Issuer{Name: i.Issuer, Audience: i.Audience, JWKSURL: i.JWKSURL, KeyFile: i.KeyFile,
+			SecretFile: i.SecretFile, Algorithms: i.Algorithms, Type: i.Type})
+	}
+	return t
 }
 
 func permissions(s config.Side) auth.Permissions {

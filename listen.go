@@ -23,7 +23,7 @@ type listeners struct {
 
 // moreAddrs are the addresses of more, for the log.
 func (l listeners) moreAddrs() []string {
-	var addrs []string
+	addrs := []string{} // none is [] in a log, not null
 	for _, ln := range l.more {
 		addrs = append(addrs, ln.Addr().String())
 	}

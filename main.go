@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,9 +19,6 @@ import (
 	"headgate/bridge"
 	"headgate/internal/config"
 )
-
-// version is set by the linker: -X main.version=1.2.3.
-var version = ""
 
 // Exit codes.
 const (
@@ -98,7 +94,7 @@ func (p *program) run(ctx context.Context) int {
 	case f.help:
 		return p.help()
 	case f.version:
-		fmt.Fprintf(p.stdout, "headgate %s\n", versionText())
+		fmt.Fprintf(p.stdout, "headgate %s\n", versionLine())
 		return exitOK
 	}
 	if f.health {
@@ -160,7 +156,7 @@ const usage = `headgate exposes NATS to browsers as server-sent events.
   headgate -print-config   show the configuration with all defaults, without secrets
   headgate -healthcheck    ask /livez of the process with this environment: exit 0 when it lives
   headgate token -sub me   print a token that headgate -dev accepts; headgate token -help
-  headgate -version
+  headgate -version        which version this is, of which commit, built with which Go
   headgate -help
 
 Settings come from the environment, routes from ROUTES_FILE or SUBJECTS_ALLOW. The values below are the defaults.
@@ -264,16 +260,4 @@ func callName(arg0 string) string {
 		return "headgate"
 	}
 	return arg0
-}
-
-// versionText is the linker's version, else what the build knows of itself.
-func versionText() string {
-	if version != "" {
-		return version
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
 }

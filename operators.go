@@ -48,8 +48,12 @@ func (s *system) operators() {
 	if s.revoked != nil {
 		revoked = s.revoked
 	}
+	var issuers control.Issuers
+	if s.auth != nil {
+		issuers = s.auth
+	}
 	var offered []bridge.Endpoint
-	for _, e := range control.New(s.gateway, s.bridge, revoked, s.log).Endpoints() {
+	for _, e := range control.New(s.gateway, s.bridge, revoked, issuers, s.log).Endpoints() {
 		offered = append(offered, bridge.Endpoint{Name: e.Name, Doc: e.Doc, Everybody: e.Everybody,
 			Answer: func(ctx context.Context, id string, request []byte, room int) ([]byte, error) {
 				answer, err := e.Answer(ctx, id, request, room)

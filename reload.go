@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"os"
-	"reflect"
 	"syscall"
 	"time"
 
+	"headgate/gateway"
 	"headgate/internal/config"
 	"headgate/internal/reload"
 )
@@ -45,7 +44,8 @@ func (r *reloading) take(ctx context.Context, content []byte) error {
 	if err := dryRun(cfg); err != nil {
 		return err
 	}
-	if err := sameIdentities(r.cfg.Auth, cfg.Auth); err != nil {
+	callers, err := r.callers(ctx, cfg.Auth)
+	if err != nil {
 		return err
 	}
 	late, err := r.prepare(ctx, cfg)
@@ -53,12 +53,13 @@ func (r *reloading) take(ctx context.Context, content []byte) error {
 		return err
 	}
 	r.limiter.SetRoutes(limitsOf(cfg.Routes))
-	change, err := r.gateway.Reload(cfg.Routes, r.page(cfg))
+	change, err := r.gateway.Reload(gateway.Next{Routes: cfg.Routes, Console: r.page(cfg), Identities: callers.identities(), Outdated: callers.outdated})
 	if err != nil {
 		r.limiter.SetRoutes(limitsOf(r.cfg.Routes))
 		return err
 	}
 	r.cfg = cfg
+	r.use(callers)
 	r.routes.Store(int64(len(cfg.Routes)))
 	for _, w := range warnings {
 		r.log.Warn(w.Text, "where", w.Where)
@@ -68,7 +69,7 @@ func (r *reloading) take(ctx context.Context, content []byte) error {
 			"waited", cfg.JetStream.PrefillTimeout.String())
 	}
 	r.log.Info("the routes have been read again", "routes", len(cfg.Routes), "added", change.Added, "changed", change.Changed,
-		"removed", change.Removed, "ending", change.Streams, "over", cfg.RoutesSpread.String(), "hash", reload.Hash(content)[:12])
+		"removed", change.Removed, "ending", change.Streams, "revoked", change.Revoked, "over", cfg.RoutesSpread.String(), "hash", reload.Hash(content)[:12])
 	return nil
 }
 
@@ -81,15 +82,6 @@ func (r *reloading) prepare(ctx context.Context, cfg config.Config) (late []stri
 		return nil, ctx.Err()
 	}
 	return late, err
-}
-
-// sameIdentities refuses what a reload cannot change: who callers are was decided when their streams began.
-func sameIdentities(old, now config.Auth) error {
-	if reflect.DeepEqual(old.Issuers, now.Issuers) && reflect.DeepEqual(old.Anonymous, now.Anonymous) && old.PermissionsClaim == now.PermissionsClaim {
-		return nil
-	}
-	return errors.New("the block auth of the routes file has changed: issuers, the permissions claim and what anonymous callers may use are read at the " +
-		"start only. Undo that change, or restart the replicas one after the other")
 }
 
 // settle clears up behind a reload: streams of routes that are gone, then what only they have read.

@@ -44,8 +44,17 @@ func onStream(name, stream, subject string, more ...string) string {
 
 func startConfigured(t *testing.T, routes []string, more ...string) *configured {
 	t.Helper()
-	c := &configured{t: t, mount: t.TempDir()}
-	c.swap(routes...)
+	c := &configured{t: t}
+	c.boot("version: 1\nroutes:\n"+strings.Join(routes, ""), append([]string{"AUTH_MODE=none"}, more...)...)
+	return c
+}
+
+// boot starts NATS and the gateway, with the text of a routes file.
+func (c *configured) boot(text string, more ...string) {
+	t := c.t
+	t.Helper()
+	c.mount = t.TempDir()
+	c.swapText(text)
 	var err error
 	if c.server, err = devnats.Start(devnats.Options{JetStream: true, StoreDir: t.TempDir()}); err != nil {
 		t.Fatal(err)
@@ -60,10 +69,9 @@ func startConfigured(t *testing.T, routes []string, more ...string) *configured 
 	if c.js, err = jetstream.New(c.nc); err != nil {
 		t.Fatal(err)
 	}
-	c.process = start(t, base(append([]string{"ROUTES_FILE=" + filepath.Join(c.mount, "routes.yaml"), "NATS_URL=" + c.server.URL(), "AUTH_MODE=none",
+	c.process = start(t, base(append([]string{"ROUTES_FILE=" + filepath.Join(c.mount, "routes.yaml"), "NATS_URL=" + c.server.URL(),
 		"ROUTES_RELOAD=20ms", "ROUTES_SPREAD=0s", "ADMIN_PPROF=true", "NATS_RECONNECT_WAIT=20ms", "NATS_RECONNECT_JITTER=1ms"}, more...)...))
 	c.listening().ready()
-	return c
 }
 
 func (c *configured) stream(name string, subjects ...string) {
@@ -210,20 +218,6 @@ func TestReload_WhatDoesNotPassTheCheckIsRefusedAndSaidSo(t *testing.T) {
 	if got := c.metric(`headgate_reload_total{result="taken"}`); got != "0" {
 		t.Errorf("%s taken", got)
 	}
-}
-
-func TestReload_IdentitiesAreThoseOfTheStart(t *testing.T) {
-	o := startOperated(t, 1)
-	p := start(t, append(o.environ(o.servers[0].URL()), "ROUTES_RELOAD=20ms")).listening()
-	p.ready()
-	if err := os.WriteFile(o.routes, []byte(operatedRoutes+"auth: {anonymous: {sub: {allow: [\"own.>\"]}}}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p.until("it is refused", func() bool { return strings.Contains(p.stderr.String(), "read at the start only") })
-	if err := os.WriteFile(o.routes, []byte(operatedRoutes+"  - {name: more, path: /more, source: {type: core, subject: \"more.a\"}, auth: {required: false}}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p.until("the new route answers", func() bool { status, _ := p.get(p.public + "/more?since=x"); return status == http.StatusBadRequest })
 }
 
 // SIGHUP is how other servers are told, and the only way with ROUTES_RELOAD=0. Without a routes file it ends the process as before.

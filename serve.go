@@ -94,7 +94,9 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 // walk looks through everything that must always be so.
 func (s *system) walk(ctx context.Context) ([]string, error) {
 	var broken []string
-	for name, check := range map[string]func(context.Context) ([]string, error){"delivery": s.delivery.Check, "gateway": s.gateway.Check} {
+	limits := func(ctx context.Context) ([]string, error) { return s.limiter.Check(ctx, s.gateway) }
+	for name, check := range map[string]func(context.Context) ([]string, error){"delivery": s.delivery.Check, "gateway": s.gateway.Check,
+		"bridge": s.bridge.Check, "limits": limits} {
 		found, err := check(ctx)
 		if err != nil {
 			return broken, fmt.Errorf("%s: %w", name, err)

@@ -5,10 +5,7 @@ package auth
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -43,10 +40,13 @@ type Options struct {
 	Metrics prometheus.Registerer // nil: none
 }
 
-// Verifier turns tokens into identities. It is safe for concurrent use.
+// Verifier turns tokens into identities, by a trust that never changes: another trust is for its successor (see Next). It is
+// safe for concurrent use.
 type Verifier struct {
-	// fixed after New
+	// fixed after New or Next
+	trust     Trust
 	issuers   []*issuer
+	grounds   []uint32 // beside issuers: what identities from them rest on
 	parser    *jwt.Parser
 	claim     string
 	leeway    time.Duration
@@ -54,6 +54,7 @@ type Verifier struct {
 	metrics   *metrics
 	revoked   *Revocations // nil: nobody can be
 	session   string       // the claim
+	line      *line
 
 	cache cache
 }
@@ -63,30 +64,13 @@ func New(o Options) (*Verifier, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	v := &Verifier{claim: o.PermissionsClaim, leeway: o.Leeway, metrics: newMetrics(o.Metrics), revoked: o.Revocations, session: o.SessionClaim}
-	var methods []string
-	for _, wanted := range o.Issuers {
-		if slices.ContainsFunc(v.issuers, func(i *issuer) bool { return i.name == wanted.Name }) {
-			return nil, fmt.Errorf("auth: the issuer %q is there twice", wanted.Name)
-		}
-		i, err := newIssuer(wanted, o)
-		if err != nil {
-			return nil, fmt.Errorf("auth: issuer %q: %w", wanted.Name, err)
-		}
-		i.changed, i.metrics = v.cache.clear, v.metrics
-		v.issuers = append(v.issuers, i)
-		methods = append(methods, i.algorithms...)
-	}
-	if len(v.issuers) == 0 {
-		return nil, errors.New("auth: there is no issuer")
-	}
-	// Claims are validated behind the signature, and by the rules of the issuer that signed.
-	v.parser = jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithoutClaimsValidation(), jwt.WithJSONNumber(), jwt.WithStrictDecoding())
-	anonymous, err := o.Anonymous.compile()
+	l := &line{options: o, began: time.Now(), changed: make(chan struct{}, 1)}
+	l.metrics = newMetrics(o.Metrics, l)
+	v, err := l.verifier(Trust{o.Issuers, o.PermissionsClaim, o.Anonymous}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("auth: permissions of anonymous callers: %w", err)
+		return nil, err
 	}
-	v.anonymous = &Identity{anonymous: true, may: anonymous}
+	l.current.Store(v)
 	return v, nil
 }
 
@@ -121,8 +105,11 @@ func (v *Verifier) identify(ctx context.Context, token string) (*Identity, error
 }
 
 // Check says whether an identity still holds. It fails as Identify does. What was found a moment ago is not believed: the identity may
-// have expired, or been revoked, since.
+// have expired, or been revoked, since; or it may be of other rules: ErrOutdated says that its token must be looked at again.
 func (v *Verifier) Check(id *Identity) error {
+	if err := v.rests(id); err != nil {
+		return err
+	}
 	if id.anonymous {
 		return nil
 	}
@@ -141,6 +128,11 @@ func (v *Verifier) Check(id *Identity) error {
 		return ErrKicked
 	}
 	return errUnknown
+}
+
+// Accepts says whether tokens of that issuer are accepted, by the trust that is in force now.
+func (v *Verifier) Accepts(name string) bool {
+	return v.line.current.Load().issuer(name) >= 0
 }
 
 // Anonymous is the identity of a caller without a token.

@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"headgate/internal/subject"
 )
@@ -38,11 +39,17 @@ func (g Grants) compile() (grants, error) {
 var errShape = errors.New("not an object with sub and pub, and with nothing but lists allow and deny in them")
 
 // grantsOf reads the permissions in a claim. Whatever is not understood of sub and pub refuses it all: a deny must not get lost, in a
-// misspelt name neither. Beside sub and pub, NATS has more, which is not for us.
+// misspelt name neither, nor in one of the other case. Beside sub and pub, NATS has more, which is not for us.
 func grantsOf(claim any) (grants, error) {
 	object, ok := claim.(map[string]any)
 	if !ok {
 		return grants{}, errShape
+	}
+	for name := range object {
+		// NATS, which reads names in any case, would see a sub here: one that is overlooked may be a deny.
+		if name != "sub" && name != "pub" && (strings.EqualFold(name, "sub") || strings.EqualFold(name, "pub")) {
+			return grants{}, errShape
+		}
 	}
 	var g Grants
 	for name, into := range map[string]*Permissions{"sub": &g.Sub, "pub": &g.Pub} {
@@ -103,10 +110,17 @@ const (
 
 // MayRead says whether the identity may read everything that a valid subject matches. A key of a bucket is asked for as
 // $KV.bucket.key, as NATS names it.
-func (id *Identity) MayRead(s string, named bool) error { return id.may.sub.permit(s, named) }
+func (id *Identity) MayRead(s string, named bool) error { return id.grants().sub.permit(s, named) }
 
 // MayPublish says whether the identity may publish to a valid subject: always only what its pub allows, whoever made the subject.
-func (id *Identity) MayPublish(s string) error { return id.may.pub.permit(s, Named) }
+func (id *Identity) MayPublish(s string) error { return id.grants().pub.permit(s, Named) }
+
+func (id *Identity) grants() *grants {
+	if id.may == nil {
+		return &grants{}
+	}
+	return id.may
+}
 
 func (p Permissions) permit(s string, named bool) error {
 	if !named && p.Allow == nil && !p.denies(s) {

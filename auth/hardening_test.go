@@ -5,13 +5,10 @@ import (
 	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -177,50 +174,6 @@ func TestHardening_HugeAndMalformedTokens(t *testing.T) {
 	refused(t, v, forge("null", payload, "x"), errAlgorithm)
 }
 
-// A set may hold anything; what comes out of it are public keys for signatures, strong ones.
-func TestHardening_PoisonedSets(t *testing.T) {
-	weak := must(rsa.GenerateKey(rand.Reader, 1024))
-	goodKey := jwk(p256().Public(), map[string]any{"kid": "good"})
-	offCurve := jwk(p256().Public(), map[string]any{"kid": "off"})
-	offCurve["y"] = offCurve["x"]
-	keys, err := parseKeys([]byte(jwks(goodKey, offCurve,
-		jwk(weak.Public(), map[string]any{"kid": "weak"}),
-		jwk(p384().Public(), map[string]any{"kid": "enc", "use": "enc"}),
-		jwk(p384().Public(), map[string]any{"kid": "ops", "key_ops": []string{"encrypt"}}),
-		jwk(p384().Public(), map[string]any{"kid": "private", "d": "AAAA"}),
-		jwk(p384().Public(), map[string]any{"kid": strings.Repeat("k", maxKid+1)}),
-		map[string]any{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "oct"},
-		map[string]any{"kty": "RSA", "n": "AQAB", "e": "AQ", "kid": "one"},
-		map[string]any{"kty": "RSA", "n": strings.Repeat("A", 100_000), "e": "AQAB", "kid": "zero"},
-		map[string]any{"kty": "RSA", "n": strings.Repeat("_", 100_000), "e": "AQAB", "kid": "huge"},
-		map[string]any{"kty": "what", "kid": "kind"}, map[string]any{"kty": 1}, nil)))
-	if err != nil || len(keys) != 1 || keys[0].kid != "good" {
-		t.Errorf("%d keys, %v", len(keys), err)
-	}
-	many := make([]map[string]any, maxKeys+1)
-	for i := range many {
-		many[i] = goodKey
-	}
-	if _, err := parseKeys([]byte(jwks(many...))); err == nil {
-		t.Error("a set of any size is taken")
-	}
-	if _, err := parseKeys([]byte(strings.Repeat(publicPEM(p256()), maxTry+1))); err == nil {
-		t.Error("more keys without names than are tried")
-	}
-	if list, _ := choose(keysOf(many), "ES256", ""); len(list) > maxTry {
-		t.Errorf("%d signatures would be checked for one token", len(list))
-	}
-}
-
-func keysOf(list []map[string]any) []key {
-	var keys []key
-	for _, m := range list {
-		k, _ := parseJWK(must(json.Marshal(m)))
-		keys = append(keys, k)
-	}
-	return keys
-}
-
 // A claim that enters a subject is one token of it, whatever the issuer lets people call themselves.
 func TestHardening_ClaimsWithSyntaxOfSubjects(t *testing.T) {
 	v := withFile(t, publicPEM(p256()))
@@ -243,62 +196,26 @@ func TestHardening_ClaimsWithSyntaxOfSubjects(t *testing.T) {
 	}
 }
 
-func TestHardening_ScopeIsWordsAndNotSubstrings(t *testing.T) {
-	rules := []Rule{{Claim: "scope", Contains: "orders:read"}}
-	for _, c := range []struct {
-		scope any
-		ok    bool
-	}{
-		{"orders:read", true}, {"a orders:read b", true}, {[]any{"orders:read"}, true}, {[]any{"a", "orders:read"}, true},
-		{"orders:readwrite", false}, {"my-orders:read", false}, {"orders:read,b", false}, {"orders:read\tb", false}, {"orders:read\n", false}, {"ORDERS:READ", false},
-		{"", false}, {" ", false}, {nil, false}, {[]any{"a orders:read"}, false}, {[]any{[]any{"orders:read"}}, false}, {map[string]any{"orders:read": true}, false},
-		{true, false}, {[]any{}, false}, {"orders :read", false},
-	} {
-		id := &Identity{claims: map[string]any{"scope": c.scope}}
-		if err := id.Meets(rules, nil); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrForbidden) {
-			t.Errorf("%v: %v", c.scope, err)
-		}
-	}
-}
-
-func TestHardening_RulesAgainstValuesOfThePath(t *testing.T) {
-	rules := []Rule{{Claim: "tenant", Equals: "{tenant}"}}
-	path := func(v string) func(string) (string, bool) {
-		return func(name string) (string, bool) { return v, name == "tenant" }
-	}
-	for _, c := range []struct {
-		claim any
-		path  string
-		ok    bool
-	}{
-		{"acme", "acme", true}, {json.Number("7"), "7", true}, {"acme", "other", false}, {"acme", "ACME", false}, {"acme", "acme ", false}, {"", "", false},
-		{[]any{"acme"}, "acme", false}, {nil, "", false}, {"{tenant}", "acme", false}, {"*", "acme", false}, {"acme", "{tenant}", false},
-	} {
-		id := &Identity{claims: map[string]any{"tenant": c.claim}}
-		if err := id.Meets(rules, path(c.path)); (err == nil) != c.ok {
-			t.Errorf("%v and %q: %v", c.claim, c.path, err)
-		}
-		if err := (&Identity{}).Meets(rules, path(c.path)); err == nil {
-			t.Error("a claim that is not there meets it")
-		}
-	}
-	if err := (&Identity{claims: map[string]any{"a": "x"}}).Meets([]Rule{{Claim: "a"}}, nil); err == nil {
-		t.Error("a rule that says nothing is met")
-	}
-}
-
-func TestHardening_MalformedPermissionsRefuseTheToken(t *testing.T) {
+// Go's decoders read the members of an object in any case. Claims are not read so: who may write one beside those that count is not taken
+// for another by it.
+func TestHardening_ClaimsOfAnotherCaseAreOtherClaims(t *testing.T) {
 	v := withFile(t, publicPEM(p256()))
-	for _, claim := range []string{`"all"`, `[]`, `true`, `{"sub": []}`, `{"sub": "a.>"}`, `{"sub": {"allow": "a.>"}}`, `{"sub": {"deny": "a.>"}}`,
-		`{"sub": {"allow": ["a.>"], "deny": [1]}}`, `{"sub": {"deny": ["a..b"]}}`, `{"sub": {"allow": ["a.> queue"]}}`, `{"pub": {"deny": {"a": 1}}}`,
-		`{"sub": {"deny": [null]}}`, `{"sub": {"allow": [""]}}`} {
-		refused(t, v, sign("ES256", p256(), good(jwt.MapClaims{"nats": json.RawMessage(claim)})), errGrants)
+	other := jwt.MapClaims{"Sub": "admin", "SUB": "admin", "Jti": "x", "Exp": 1, "NBF": 99999999999, "Iss": "https://evil.example", "Aud": "other", "Tenant": "acme",
+		"Nats": map[string]any{"sub": map[string]any{"allow": []string{">"}}}}
+	id := accepted(t, v, sign("ES256", p256(), good(other)))
+	if id.Subject() != "ann" || id.TokenID() != "" || id.Issuer() != "https://issuer.example" {
+		t.Errorf("%s, %s, %s", id.Subject(), id.TokenID(), id.Issuer())
 	}
-	long := make([]string, maxPatterns+1)
-	for i := range long {
-		long[i] = "a.b"
+	if _, ok := id.Claim("tenant"); ok || id.Meets([]Rule{{Claim: "tenant", Equals: "acme"}}, nil) == nil || id.MayRead("a.b", Named) == nil {
+		t.Error("a claim of another case counts")
 	}
-	refused(t, v, sign("ES256", p256(), good(jwt.MapClaims{"nats": map[string]any{"sub": map[string]any{"allow": long}}})), errGrants)
+	for name, want := range map[string]error{"exp": errClaims, "aud": errClaims, "iss": errIssuer} {
+		claims := good()
+		claims[strings.ToUpper(name)] = claims[name]
+		delete(claims, name)
+		refused(t, v, sign("ES256", p256(), claims), want)
+	}
+	refused(t, v, forge(`{"Alg":"none"}`, payload, ""), errAlgorithm)
 }
 
 func FuzzIdentify(f *testing.F) {
@@ -314,23 +231,6 @@ func FuzzIdentify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, token string) {
 		if id, err := v.Identify(t.Context(), token); err == nil && token != whole {
 			t.Fatalf("%q is accepted as %+v", token, id)
-		}
-	})
-}
-
-func FuzzKeys(f *testing.F) {
-	f.Add([]byte(publicPEM(p256())))
-	f.Add([]byte(jwks(jwk(p256().Public(), nil), jwk(edwards().Public(), nil))))
-	f.Add([]byte(fmt.Sprint(must(json.Marshal(jwk(rsaKey().Public(), nil))))))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		keys, err := parseKeys(data)
-		if err == nil && len(keys) == 0 {
-			t.Fatal("no keys and no error")
-		}
-		for _, k := range keys {
-			if !strong(k.public) {
-				t.Fatalf("%T", k.public)
-			}
 		}
 	})
 }

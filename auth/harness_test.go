@@ -112,7 +112,7 @@ func jwks(keys ...map[string]any) string {
 	return string(must(json.Marshal(map[string]any{"keys": keys})))
 }
 
-func file(t *testing.T, content string) string {
+func file(t testing.TB, content string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {

@@ -12,10 +12,11 @@ type Identity struct {
 	token     string
 	issuer    string
 	deadline  time.Time
-	anonymous bool
-	claims    map[string]any
-	may       grants
+	claims    claims
+	may       *grants // nil: nothing
 	marks     Marks
+	ground    uint32
+	anonymous bool
 }
 
 // Subject is the sub claim; empty for anonymous callers and tokens without one.
@@ -33,13 +34,17 @@ func (id *Identity) Deadline() time.Time { return id.deadline }
 // Marks are what the identity can be revoked by; none of anonymous callers, who can only be told apart by their connections.
 func (id *Identity) Marks() Marks { return id.marks }
 
+// Ground is a number for the rules that the identity rests on: its issuer's, or those of anonymous callers. Identities with the same number
+// are good or no good together when the rules change (see Over). No two rules of a process ever have the same number, and none has 0.
+func (id *Identity) Ground() uint32 { return id.ground }
+
 // Anonymous says whether the caller has shown no token.
 func (id *Identity) Anonymous() bool { return id.anonymous }
 
 // Claim is the value of a claim that may become part of a subject: a string or a whole number. Nested ones are named with dots.
 // Whether it is one token is for the template to say.
 func (id *Identity) Claim(path string) (string, bool) {
-	value, ok := lookup(id.claims, path)
+	value, ok := id.claims.lookup(path)
 	if !ok {
 		return "", false
 	}

@@ -19,6 +19,7 @@ const maxKeyBytes = 1 << 20 // of a file or a JWK set
 type issuer struct {
 	// fixed after New
 	name       string
+	sum        issuerSum // of name
 	typ        string
 	algorithms []string
 	validator  *jwt.Validator
@@ -35,6 +36,7 @@ type issuer struct {
 	keys      []key     // the last good ones; nil: there have been none yet
 	data      []byte    // they were made of
 	attempted time.Time // begin of the last attempt
+	lastGood  time.Time // end of the last good one
 	fetching  bool
 	failed    bool          // the last attempt did
 	done      chan struct{} // closed at the end of the running or the next attempt
@@ -62,7 +64,7 @@ func newIssuer(i Issuer, o Options) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &issuer{name: i.Name, typ: i.Type, algorithms: algorithms, validator: newValidator(i, o.Leeway), log: o.Log, parse: parseKeys,
+	made := &issuer{name: i.Name, sum: issuerSumOf(i.Name), typ: i.Type, algorithms: algorithms, validator: newValidator(i, o.Leeway), log: o.Log, parse: parseKeys,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	switch {
 	case i.JWKSURL != "":
@@ -82,19 +84,36 @@ func newIssuer(i Issuer, o Options) (*issuer, error) {
 func (i *issuer) accepts(alg string) bool { return slices.Contains(i.algorithms, alg) }
 
 // find is the keys that may have signed a token. A kid that nobody knows is a reason to fetch the keys again, so that a token with a
-// new key is not refused until the next refresh.
-func (i *issuer) find(ctx context.Context, alg, kid string) ([]jwt.VerificationKey, error) {
+// new key is not refused until the next refresh. Who makes up names keeps others from that for a while: so a token that says it was issued
+// since the keys were read may be good later. It may lie; then its bearer hears less of what is wrong with it, and that is all.
+func (i *issuer) find(ctx context.Context, alg, kid string, issued int64) ([]jwt.VerificationKey, error) {
 	list, known := choose(i.current(), alg, kid)
 	if !known {
 		if err := i.refreshed(ctx); err != nil {
 			return nil, err
 		}
-		list, _ = choose(i.current(), alg, kid)
+		if list, known = choose(i.current(), alg, kid); !known && i.olderThan(issued) {
+			return nil, errNewKey
+		}
 	}
 	if len(list) == 0 {
 		return nil, errKey
 	}
 	return list, nil
+}
+
+// olderThan says whether the keys were read before that moment, in Unix milliseconds, or in its second. One that is still to come is nobody's.
+func (i *issuer) olderThan(issued int64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return issued > i.attempted.UnixMilli()-1000 && issued < time.Now().Add(apart).UnixMilli()
+}
+
+// lastRead is when the keys were last read; zero = never.
+func (i *issuer) lastRead() time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.lastGood
 }
 
 func (i *issuer) current() []key {
@@ -123,6 +142,9 @@ func (i *issuer) attempt(ctx context.Context) error {
 	i.mu.Lock()
 	first := i.keys == nil
 	changed := err == nil && (first || string(data) != string(i.data))
+	if err == nil {
+		i.lastGood = time.Now()
+	}
 	if changed {
 		i.keys, i.data = keys, data
 	}

@@ -20,7 +20,7 @@ import (
 
 const (
 	maxKeys = 100 // of a set; no issuer needs more
-	maxTry  = 8   // that are tried for a token without kid: every one costs a signature check
+	maxTry  = 4   // that are tried for a token: by leaving kid out, a forger makes one token cost that many signature checks (BenchmarkForged)
 )
 
 // key is one of an issuer's keys.
@@ -30,18 +30,35 @@ type key struct {
 	public jwt.VerificationKey
 }
 
-// choose is the keys that may have signed a token with that header. It says also whether one of that name is there at all.
+// choose is the keys that may have signed a token with that header, those with its kid before those without one. It says also whether
+// there is such a key at all.
 func choose(keys []key, alg, kid string) (list []jwt.VerificationKey, known bool) {
-	for _, k := range keys {
-		if kid != "" && k.kid != "" && k.kid != kid {
-			continue
-		}
-		known = true
-		if (k.alg == "" || k.alg == alg) && fits(alg, k.public) && len(list) < maxTry {
-			list = append(list, k.public)
+	for _, sameName := range []bool{true, false} {
+		for _, k := range keys {
+			if (k.kid == kid) != sameName || kid != "" && k.kid != "" && k.kid != kid {
+				continue
+			}
+			known = true
+			if (k.alg == "" || k.alg == alg) && fits(alg, k.public) && len(list) < maxTry {
+				list = append(list, k.public)
+			}
 		}
 	}
 	return list, known
+}
+
+// unnamed is how many keys without a name there are for one algorithm at most.
+func unnamed(keys []key) (most int) {
+	for _, alg := range asymmetric {
+		n := 0
+		for _, k := range keys {
+			if k.kid == "" && fits(alg, k.public) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
 }
 
 // parseKeys reads public keys: PEM, a JWK or a JWK set (RFC 7517). Keys that are not for signatures, of unknown kinds, weak, or not
@@ -54,17 +71,11 @@ func parseKeys(data []byte) ([]key, error) {
 	} else {
 		keys, err = parsePEM(trimmed)
 	}
-	unnamed := 0
-	for _, k := range keys {
-		if k.kid == "" {
-			unnamed++
-		}
-	}
 	switch {
 	case err != nil:
 		return nil, err
-	case unnamed > maxTry:
-		return nil, fmt.Errorf("there are more than %d keys without a kid in it, and not all would be tried; a JWK set can name them", maxTry)
+	case unnamed(keys) > maxTry:
+		return nil, fmt.Errorf("there are more than %d keys of one kind without a kid in it, and not all would be tried; a JWK set can name them", maxTry)
 	case len(keys) == 0:
 		return nil, errors.New("there is no public key for signatures in it, of at least 2048 bits where it is RSA")
 	case len(keys) > maxKeys:

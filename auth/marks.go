@@ -22,7 +22,18 @@ func sumOf(value string) (s sum) {
 // Marks are what an identity can be revoked by. They hold no pointer and nothing of the token: gateway keeps them for every open stream.
 type Marks struct {
 	token, subject, session sum
+	issuer                  issuerSum
 	issued                  int64 // iat in Unix milliseconds; 0 = the token does not say, and so counts as older than any revocation
+}
+
+// issuerSum is the beginning of the SHA-256 of an issuer's name; zero is whoever it was. Nobody but operators chooses such names, so that
+// half of what tells people apart is enough.
+type issuerSum [sha256.Size / 4]byte
+
+func issuerSumOf(name string) (s issuerSum) {
+	full := sha256.Sum256([]byte(name))
+	copy(s[:], full[:])
+	return s
 }
 
 // None says whether there is nothing to revoke the identity by, as of callers without a token.
@@ -35,9 +46,9 @@ func MarksOfUser(subject string) Marks { return Marks{subject: sumOf(subject)} }
 func (m *Marks) SameUser(o *Marks) bool { return m.subject == o.subject && m.subject != sum{} }
 
 // marksOf takes the marks out of verified claims. A session that is a number is named as JSON writes it; what is neither is no session.
-func marksOf(id *Identity, sessionClaim string) Marks {
-	m := Marks{token: sumOf(id.token), subject: sumOf(id.subject), issued: milliseconds(id.claims["iat"])}
-	switch session, _ := lookup(id.claims, sessionClaim); v := session.(type) {
+func marksOf(id *Identity, from issuerSum, all map[string]any, sessionClaim string) Marks {
+	m := Marks{issuer: from, token: sumOf(id.token), subject: sumOf(id.subject), issued: milliseconds(all["iat"])}
+	switch session, _ := lookup(all, sessionClaim); v := session.(type) {
 	case string:
 		m.session = sumOf(v)
 	case json.Number:
@@ -65,6 +76,26 @@ func RevocationKey(k RevocationKind, value string) string {
 	if k == ByConnection {
 		return k.String() + "." + value
 	}
+	return k.String() + "." + hexSum(value)
+}
+
+// RevocationKeyOf is the key of one that is about tokens of that issuer alone: the SHA-256 of its name stands in the middle. Connections
+// have none.
+func RevocationKeyOf(k RevocationKind, issuer, value string) string {
+	return k.String() + "." + hexSum(issuer) + "." + hexSum(value)
+}
+
+func hexSum(value string) string {
 	full := sha256.Sum256([]byte(value))
-	return k.String() + "." + hex.EncodeToString(full[:])
+	return hex.EncodeToString(full[:])
+}
+
+// sumFrom reads what hexSum has written, as much of it as there is room for.
+func sumFrom(text string, into []byte) bool {
+	full, err := hex.DecodeString(text)
+	if err != nil || len(full) != sha256.Size {
+		return false
+	}
+	copy(into, full)
+	return true
 }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -12,7 +13,7 @@ type metrics struct {
 	failed prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, l *line) *metrics {
 	m := &metrics{
 		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_auth_tokens_total",
 			Help: "Tokens that have been judged, by what was found."}, []string{"result"}),
@@ -25,8 +26,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.tokens.WithLabelValues("good")
 	m.tokens.WithLabelValues("unavailable")
 	m.tokens.WithLabelValues("kicked")
+	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_auth_keys_age_seconds",
+		Help: "Since the keys of an issuer were last read, or since the start: of the issuer where that is longest ago. URLs are read every 5 minutes, files every 10 seconds."},
+		func() float64 { return l.age(time.Now()).Seconds() })
 	if r != nil {
-		r.MustRegister(m.tokens, m.failed)
+		r.MustRegister(m.tokens, m.failed, age)
 	}
 	return m
 }

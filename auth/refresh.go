@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -29,23 +30,45 @@ func (v *Verifier) Load() error {
 	return errors.Join(errs...)
 }
 
-// Run keeps the keys as they are at their issuers, and forgets revocations that have expired, until the context ends.
+// Run keeps the keys as they are at the issuers of the rules in force, and forgets revocations that have expired, until the context ends.
+// One Run is enough for a verifier and its successors.
 func (v *Verifier) Run(ctx context.Context) error {
 	var group sync.WaitGroup
-	for _, i := range v.issuers {
-		group.Go(func() { i.run(ctx) })
-	}
+	defer group.Wait()
 	if v.revoked != nil {
 		group.Go(func() { v.revoked.run(ctx) })
 	}
-	group.Wait()
-	return nil
+	running := map[*issuer]context.CancelFunc{}
+	for {
+		wanted := v.line.current.Load().issuers
+		for i, stop := range running {
+			if !slices.Contains(wanted, i) {
+				stop()
+				delete(running, i)
+			}
+		}
+		for _, i := range wanted {
+			if running[i] == nil {
+				own, stop := context.WithCancel(ctx)
+				running[i] = stop
+				group.Go(func() { i.run(own) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			for _, stop := range running {
+				stop()
+			}
+			return nil
+		case <-v.line.changed:
+		}
+	}
 }
 
 func (i *issuer) run(ctx context.Context) {
 	wait := time.Duration(0)
-	if !i.remote && i.current() != nil {
-		wait = refreshFile
+	if i.current() != nil { // they have just been read
+		wait = i.every()
 	}
 	retry := retryFirst
 	timer := time.NewTimer(wait)
@@ -66,13 +89,18 @@ func (i *issuer) run(ctx context.Context) {
 			i.log.Warn("the keys of an issuer cannot be read; those that are there stay in use", "error", err)
 			wait, retry = retry, min(2*retry, retryMost)
 		} else {
-			wait, retry = refreshFile, retryFirst
-			if i.remote {
-				wait = refreshURL
-			}
+			wait, retry = i.every(), retryFirst
 		}
 		timer.Reset(wait + rand.N(wait/10))
 	}
+}
+
+// every is how long keys are used before they are read again.
+func (i *issuer) every() time.Duration {
+	if i.remote {
+		return refreshURL
+	}
+	return refreshFile
 }
 
 // due says whether the last attempt is long enough ago for another one on demand.

@@ -19,7 +19,7 @@ type Rule struct {
 // the claim, and never a value.
 func (id *Identity) Meets(rules []Rule, value func(name string) (string, bool)) error {
 	for _, r := range rules {
-		claim, ok := lookup(id.claims, r.Claim)
+		claim, ok := id.claims.lookup(r.Claim)
 		if !ok || !r.met(claim, value) {
 			return fmt.Errorf("%w: the claim %s is not as the route requires", ErrForbidden, r.Claim)
 		}

@@ -7,8 +7,8 @@ import (
 )
 
 func TestMeets_Table(t *testing.T) {
-	id := &Identity{claims: map[string]any{"role": "admin", "level": json.Number("3"), "beta": true, "org": map[string]any{"id": "o7"},
-		"https://a.example/groups": []any{"red", json.Number("5")}}}
+	id := &Identity{claims: claimsOf(map[string]any{"role": "admin", "level": json.Number("3"), "beta": true, "org": map[string]any{"id": "o7"},
+		"https://a.example/groups": []any{"red", json.Number("5")}})}
 	value := func(name string) (string, bool) {
 		v, ok := map[string]string{"org": "o7", "group": "red", "empty": ""}[name]
 		return v, ok

@@ -2,15 +2,16 @@ package auth
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"headgate/internal/exactjson"
 )
 
 // RevocationKind is what a revocation names.
@@ -72,37 +73,39 @@ type rule struct {
 
 // name is whom a rule is about. A connection is found by the sum of its id.
 type name struct {
-	kind RevocationKind
-	sum  sum
+	kind   RevocationKind
+	issuer issuerSum // zero: whoever issued the token
+	sum    sum
 }
 
-var errNoKey = errors.New("not the key of a revocation: expected jti., sub., sid. or kick. and the SHA-256 of the value in hex, or conn. and the id of a connection")
+var errNoKey = errors.New("not the key of a revocation: expected jti., sub., sid. or kick. and the SHA-256 of the value in hex, with that of the issuer and a dot " +
+	"before it where only its tokens are meant; or conn. and the id of a connection")
 
 var connectionID = regexp.MustCompile(`^[0-9a-z]{1,32}-[0-9a-z]{1,32}$`)
 
 // nameOf reads a key.
 func nameOf(key string) (name, error) {
 	word, rest, _ := strings.Cut(key, ".")
-	for k, w := range kindNames {
-		if w != word {
-			continue
-		}
-		n := name{kind: RevocationKind(k)}
-		if n.kind == ByConnection {
-			n.sum = sumOf(rest)
-			if !connectionID.MatchString(rest) {
-				return n, errNoKey
-			}
-			return n, nil
-		}
-		full, err := hex.DecodeString(rest)
-		if err != nil || len(full) != 2*len(n.sum) {
-			return n, errNoKey
-		}
-		copy(n.sum[:], full)
+	n := name{kind: RevocationKind(slices.Index(kindNames[:], word))} // of an unknown one the largest
+	switch {
+	case n.kind >= revocationKinds:
+		return name{}, errNoKey
+	case n.kind == ByConnection && !connectionID.MatchString(rest):
+		return name{}, errNoKey
+	case n.kind == ByConnection:
+		n.sum = sumOf(rest)
 		return n, nil
 	}
-	return name{}, errNoKey
+	if issuer, value, of := strings.Cut(rest, "."); of {
+		if !sumFrom(issuer, n.issuer[:]) {
+			return name{}, errNoKey
+		}
+		rest = value
+	}
+	if !sumFrom(rest, n.sum[:]) {
+		return name{}, errNoKey
+	}
+	return n, nil
 }
 
 // ruleOf reads a value. One that cannot be read revokes whatever its key names: somebody has meant to. An empty one says nothing beyond
@@ -121,13 +124,7 @@ func ruleOf(k RevocationKind, e RevocationEntry) (rule, error) {
 		Until  *moment         `json:"until"`
 		Reason json.RawMessage `json:"reason"`
 	}
-	d := json.NewDecoder(bytes.NewReader(e.Value))
-	d.DisallowUnknownFields()
-	err := d.Decode(&v)
-	if err == nil && d.Decode(&struct{}{}) != io.EOF {
-		err = errors.New("something follows the object")
-	}
-	if err != nil {
+	if err := exactjson.Decode(e.Value, &v); err != nil {
 		return all, fmt.Errorf("the value cannot be read, so it counts without exception: %w", err)
 	}
 	if v.Before != nil {

@@ -52,12 +52,23 @@ type Revocations struct {
 	mu      sync.RWMutex
 	rules   map[name]rule
 	ids     map[name]string // of connections
-	kinds   [revocationKinds]int
+	kinds   [revocationKinds]counts
 	loaded  bool      // the bucket has been read once
 	full    bool      // there are more than fit
 	since   time.Time // when it was last certain that everything is known; zero = it is now
 	watched bool
 	detail  string // why not
+}
+
+// counts are how many there are of a kind: of whichever issuer, and of one.
+type counts struct{ whoever, one int }
+
+// of is the one that a name belongs to.
+func (c *counts) of(n name) *int {
+	if n.issuer == (issuerSum{}) {
+		return &c.whoever
+	}
+	return &c.one
 }
 
 // NewRevocations makes an empty set for at most so many. Until it has been loaded, all its verdicts are Unknown.
@@ -113,9 +124,9 @@ func (r *Revocations) find(m *Marks, now int64) Verdict {
 	switch {
 	case m.None():
 		return Good
-	case r.hits(ByToken, &m.token, m.issued, now), r.hits(ByUser, &m.subject, m.issued, now), r.hits(BySession, &m.session, m.issued, now):
+	case r.hits(ByToken, &m.token, m, now), r.hits(ByUser, &m.subject, m, now), r.hits(BySession, &m.session, m, now):
 		return Revoked
-	case r.hits(Kick, &m.subject, m.issued, now):
+	case r.hits(Kick, &m.subject, m, now):
 		return Kicked
 	case !r.loaded || r.full:
 		return Unknown
@@ -124,12 +135,18 @@ func (r *Revocations) find(m *Marks, now int64) Verdict {
 }
 
 // hits needs mu.
-func (r *Revocations) hits(k RevocationKind, s *sum, issued, now int64) bool {
-	if r.kinds[k] == 0 || *s == (sum{}) {
+func (r *Revocations) hits(k RevocationKind, s *sum, m *Marks, now int64) bool {
+	if *s == (sum{}) {
 		return false
 	}
-	rule, ok := r.rules[name{k, *s}]
-	return ok && now < rule.until && issued <= rule.before
+	n := &r.kinds[k]
+	return n.whoever > 0 && r.holds(name{k, issuerSum{}, *s}, m, now) || n.one > 0 && r.holds(name{k, m.issuer, *s}, m, now)
+}
+
+// holds needs mu.
+func (r *Revocations) holds(n name, m *Marks, now int64) bool {
+	rule, ok := r.rules[n]
+	return ok && now < rule.until && m.issued <= rule.before
 }
 
 // Connections are the revoked ones whose ids begin with a prefix.
@@ -148,7 +165,7 @@ func (r *Revocations) Connections(prefix string) (found []string) {
 // Replace takes the whole content of the bucket. What was known and is not in it is revoked no more.
 func (r *Revocations) Replace(all []RevocationEntry) {
 	rules, ids, full := make(map[name]rule, len(all)), map[name]string{}, false
-	var kinds [revocationKinds]int
+	var kinds [revocationKinds]counts
 	for _, e := range all {
 		n, v, ok := r.read(e)
 		switch {
@@ -157,7 +174,7 @@ func (r *Revocations) Replace(all []RevocationEntry) {
 			full = true
 		default:
 			if _, twice := rules[n]; !twice {
-				kinds[n.kind]++
+				*kinds[n.kind].of(n)++
 			}
 			rules[n] = v
 			if n.kind == ByConnection {
@@ -191,7 +208,7 @@ func (r *Revocations) Apply(changes []RevocationEntry) {
 			r.full, full = true, true
 		default:
 			if !known {
-				r.kinds[n.kind]++
+				*r.kinds[n.kind].of(n)++
 			}
 			r.rules[n] = v
 			if n.kind == ByConnection {
@@ -321,7 +338,7 @@ func (r *Revocations) prune() (n int) {
 // forget needs mu.
 func (r *Revocations) forget(n name) {
 	if _, there := r.rules[n]; there {
-		r.kinds[n.kind]--
+		*r.kinds[n.kind].of(n)--
 	}
 	delete(r.rules, n)
 	delete(r.ids, n)

@@ -54,6 +54,8 @@ func TestRevocations_FindATokenByWhateverNamesIt(t *testing.T) {
 		{"its session, until later", entry(BySession, "s 1/*>", `{"until": "2120-01-01T00:00:00Z", "reason": "a laptop was stolen"}`), errRevoked},
 		{"its user, by a value that nobody can read", entry(ByUser, "ann", "laptop stolen"), errRevoked},
 		{"its user, by a misspelt exception", entry(ByUser, "ann", `{"befor": 1}`), errRevoked},
+		{"its user, by an exception that is said twice", entry(ByUser, "ann", `{"before": 1, "before": 2}`), errRevoked},
+		{"its user, by an exception of another case", entry(ByUser, "ann", `{"Before": 1}`), errRevoked},
 		{"its user, by a time that is none", entry(ByUser, "ann", `{"before": "yesterday"}`), errRevoked},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -188,12 +190,71 @@ func TestRevocations_KeysAreWhatTheDocumentsSay(t *testing.T) {
 	}
 }
 
+// Two issuers may have the same sub, jti and sid for different people. A revocation of one issuer's leaves the other's alone, one that
+// names none is about both, and one is taken back without the other.
+func TestRevocations_TellIssuersApart(t *testing.T) {
+	r := NewRevocations(100, nil, prometheus.NewRegistry())
+	r.Replace(nil)
+	r.Watched(true, "")
+	var issuers []Issuer
+	for _, name := range []string{"https://a.example", "https://b.example"} {
+		i := issuerOf(func(i *Issuer) { i.Name = name })
+		i.KeyFile = file(t, publicPEM(p256()))
+		issuers = append(issuers, i)
+	}
+	v := loaded(t, Options{Issuers: issuers, Revocations: r, SessionClaim: "sid"})
+	from := func(issuer string) string {
+		return es256(jwt.MapClaims{"iss": issuer, "jti": "t", "sub": "ann", "sid": "s", "iat": time.Now().Add(-time.Minute).Unix()})
+	}
+	a, b := from("https://a.example"), from("https://b.example")
+	for k, value := range map[RevocationKind]string{ByToken: "t", ByUser: "ann", BySession: "s", Kick: "ann"} {
+		want := error(errRevoked)
+		if k == Kick {
+			want = ErrKicked
+		}
+		one := RevocationEntry{Key: RevocationKeyOf(k, "https://a.example", value), Stored: time.Now()}
+		both := RevocationEntry{Key: RevocationKey(k, value), Stored: time.Now()}
+		gone := func(e RevocationEntry) []RevocationEntry { return []RevocationEntry{{Key: e.Key, Gone: true}} }
+		r.Apply([]RevocationEntry{one})
+		refused(t, v, a, want)
+		accepted(t, v, b)
+		r.Apply([]RevocationEntry{both})
+		r.Apply(gone(one))
+		refused(t, v, a, want)
+		refused(t, v, b, want)
+		r.Apply([]RevocationEntry{one})
+		r.Apply(gone(both))
+		refused(t, v, a, want)
+		accepted(t, v, b)
+		r.Replace([]RevocationEntry{one})
+		refused(t, v, a, want)
+		accepted(t, v, b)
+		r.Replace(nil)
+		accepted(t, v, a)
+	}
+	if !v.Accepts("https://b.example") || v.Accepts("https://b.example/") || v.Accepts("") {
+		t.Error("issuers are not known by their names")
+	}
+}
+
+// Two parts are the issuer and the value; everything else is nobody's key.
+func TestRevocations_KeysHaveTwoHashesAtMost(t *testing.T) {
+	full := fmt.Sprintf("%x", sha256.Sum256([]byte("ann")))
+	for _, key := range []string{"sub." + full + ".", "sub.." + full, "sub." + full + ".ann", "sub.ann." + full, "sub." + full + "." + full + "." + full} {
+		if _, err := nameOf(key); !errors.Is(err, errNoKey) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
 // Whatever stands in the bucket, nobody falls over it, and no value frees whom its key names.
 func FuzzRevocationEntries(f *testing.F) {
 	f.Add("sub.ann", `{}`)
 	f.Add(RevocationKey(ByUser, "ann"), `{"before": 1e300}`)
 	f.Add(RevocationKey(ByUser, "ann"), `{"before": 1} until tomorrow`)
 	f.Add(RevocationKey(ByUser, "ann"), `{}}`)
+	f.Add(RevocationKeyOf(ByUser, "i", "ann"), `{}`)
+	f.Add(RevocationKeyOf(ByUser, "i", "ann")+".x", `{}`)
 	f.Add("conn.a-1", `{"until":"2026-01-01T00:00:00Z"`)
 	f.Add(RevocationKey(ByToken, "x"), `[{"before":-1}]`)
 	f.Fuzz(func(t *testing.T, key, value string) {

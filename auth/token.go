@@ -78,7 +78,7 @@ func (v *Verifier) keysFor(ctx context.Context, t *jwt.Token, claims jwt.MapClai
 	if !ok || len(kid) > maxKid {
 		return from, none, errMalformed
 	}
-	keys, err := from.find(ctx, t.Method.Alg(), kid)
+	keys, err := from.find(ctx, t.Method.Alg(), kid, milliseconds(claims["iat"]))
 	for _, k := range keys {
 		none.Keys = append(none.Keys, k)
 	}
@@ -132,7 +132,7 @@ func (v *Verifier) identity(from *issuer, claims jwt.MapClaims) (*Identity, erro
 	if err != nil || exp == nil {
 		return nil, errClaims
 	}
-	id := &Identity{issuer: from.name, deadline: exp.Add(v.leeway), claims: claims}
+	id := &Identity{issuer: from.name, deadline: exp.Add(v.leeway), claims: claimsOf(claims), ground: v.groundOf(from)}
 	for name, into := range map[string]*string{"sub": &id.subject, "jti": &id.token} {
 		value, there := claims[name]
 		text, ok := value.(string)
@@ -141,14 +141,16 @@ func (v *Verifier) identity(from *issuer, claims jwt.MapClaims) (*Identity, erro
 		}
 		*into = text
 	}
-	id.marks = marksOf(id, v.session)
-	grants, there := find(claims, v.claim)
+	id.marks = marksOf(id, from.sum, claims, v.session)
+	granted, there := find(claims, v.claim)
 	if v.claim == "" || !there {
 		return id, nil
 	}
-	if id.may, err = grantsOf(grants); err != nil {
+	may, err := grantsOf(granted)
+	if err != nil {
 		return nil, errGrants
 	}
+	id.may = &may
 	return id, nil
 }
 

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -139,22 +138,17 @@ func (p *Proc) Stop() {
 	<-p.done
 }
 
-const clockTick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
+const clockTick = 10 * time.Millisecond // of /proc/stat: USER_HZ is 100 on every Linux that Go runs on
 
-// CPU is the processor time that a process has used, its user and system part (proc_pid_stat(5), fields 14 and 15).
-// The kernel derives both from the exact run time, so only the rounding to ticks is lost.
+// cpuOf is the processor time that a process has used, user and system, to the nanosecond: its clock (clock_getcpuclockid(3), whose number
+// the kernel makes as here, include/linux/posix-timers_types.h). Rounded to ticks it stands in /proc/<pid>/stat.
 func cpuOf(pid int) (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
+	const scheduled = 2 // CPUCLOCK_SCHED
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|scheduled, &t); err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
 	}
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * clockTick, errors.Join(err1, err2)
+	return time.Duration(t.Nano()), nil
 }
 
 // rssOf is the resident memory of a process in bytes.

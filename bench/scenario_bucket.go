@@ -67,33 +67,7 @@ func (j *jet) snapshot(clients int, kinds []string) (Row, error) {
 		if err != nil {
 			return err
 		}
-		most := before
-		s, err := l.Measure(server, func() (Run, error) {
-			start := now()
-			for range clients {
-				swarm.clients = append(swarm.clients, client{fd: -1, path: "/bucket", next: 1})
-			}
-			if err := swarm.Reopen(time.Minute); err != nil {
-				return Run{}, err
-			}
-			for looked := start; now()-start < int64(2*time.Minute); {
-				if swarm.withID() == clients { // the first id is that of $snapshot
-					return swarm.run(l.size.Keys, now()-start, swarm.tally.Received == uint64(clients*l.size.Keys)), nil
-				}
-				if now()-looked > int64(50*time.Millisecond) {
-					looked = now()
-					rss, err := rssOf(server.Proc.Pid)
-					if err != nil {
-						return Run{}, err
-					}
-					most = max(most, rss)
-				}
-				if err := swarm.Poll(pollEvery); err != nil {
-					return Run{}, err
-				}
-			}
-			return swarm.run(l.size.Keys, now()-start, false), nil
-		})
+		s, most, err := l.takeBucket(server, swarm, clients)
 		if err != nil {
 			return err
 		}
@@ -101,7 +75,7 @@ func (j *jet) snapshot(clients int, kinds []string) (Row, error) {
 		took.add(kind, ms(s.Elapsed))
 		cpu.add(kind, s.CPU.Seconds())
 		broker.add(kind, s.Broker.Seconds())
-		memory.add(kind, float64(most-before)/(1<<20))
+		memory.add(kind, float64(max(most, before)-before)/(1<<20))
 		if kind == "headgate" {
 			t := s.Tally
 			row.Checks = append(row.Checks, Check{Target: "every value once", Got: float64(t.Received), Met: s.Complete && t.Lost+t.Duplicated+t.Malformed == 0})
@@ -113,6 +87,37 @@ func (j *jet) snapshot(clients int, kinds []string) (Row, error) {
 	row.atMost(1, "naive")
 	row.note("server CPU in s: %s; the broker's: %s; growth of resident memory in MB, at most: %s", listed(cpu), listed(broker), listed(memory))
 	return row, err
+}
+
+// takeBucket lets so many clients ask for the bucket at once, and looks how much memory the server takes at most meanwhile.
+func (l *Lab) takeBucket(server *Server, swarm *Swarm, clients int) (s Sample, most int64, err error) {
+	s, err = l.Measure(server, func() (Run, error) {
+		start := now()
+		for range clients {
+			swarm.clients = append(swarm.clients, client{fd: -1, path: "/bucket", next: 1})
+		}
+		if err := swarm.Reopen(time.Minute); err != nil {
+			return Run{}, err
+		}
+		for looked := start; now()-start < int64(2*time.Minute); {
+			if swarm.withID() == clients { // the first id is that of $snapshot
+				return swarm.run(l.size.Keys, now()-start, swarm.tally.Received == uint64(clients*l.size.Keys)), nil
+			}
+			if now()-looked > int64(50*time.Millisecond) {
+				looked = now()
+				rss, err := rssOf(server.Proc.Pid)
+				if err != nil {
+					return Run{}, err
+				}
+				most = max(most, rss)
+			}
+			if err := swarm.Poll(pollEvery); err != nil {
+				return Run{}, err
+			}
+		}
+		return swarm.run(l.size.Keys, now()-start, false), nil
+	})
+	return s, most, err
 }
 
 // withID is how many clients have seen an id.

@@ -19,11 +19,12 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// tokens are made by an issuer of the bench's own.
+// tokens are made by an issuer of the bench's own, which publishes its keys in a file or at an endpoint.
 type tokens struct {
 	method   jwt.SigningMethod
 	key      crypto.Signer
 	settings []string // of headgate
+	endpoint *keyEndpoint
 }
 
 var identityMethods = []jwt.SigningMethod{jwt.SigningMethodRS256, jwt.SigningMethodES256, jwt.SigningMethodEdDSA}
@@ -54,8 +55,12 @@ func newTokens(l *Lab, method jwt.SigningMethod) (t *tokens, err error) {
 // path is that of the shared subject with the token of a user, with what such tokens usually say.
 func (t *tokens) path(user int) (string, error) {
 	at := time.Now()
-	token, err := jwt.NewWithClaims(t.method, jwt.MapClaims{"iss": "https://issuer.example", "aud": "headgate", "sub": fmt.Sprintf("user-%08d", user),
-		"jti": fmt.Sprintf("token-%08d", user), "iat": at.Unix(), "exp": at.Add(2 * time.Hour).Unix(), "scope": "openid profile feed:read"}).SignedString(t.key)
+	made := jwt.NewWithClaims(t.method, jwt.MapClaims{"iss": "https://issuer.example", "aud": "headgate", "sub": fmt.Sprintf("user-%08d", user),
+		"jti": fmt.Sprintf("token-%08d", user), "iat": at.Unix(), "exp": at.Add(2 * time.Hour).Unix(), "scope": "openid profile feed:read"})
+	if t.endpoint != nil {
+		made.Header["kid"] = newKey
+	}
+	token, err := made.SignedString(t.key)
 	return pathOf(shared) + "?access_token=" + token, err
 }
 
@@ -104,10 +109,14 @@ func memoryIdentity(l *Lab) ([]Row, error) {
 			return rows, err
 		}
 		row.Figures = perStream.figures()
-		row.below(600)
+		if each {
+			row.below(1536) // as for clients with a subject each: what is kept is each one's own
+		} else {
+			row.below(600)
+		}
 		row.note("growth of the live heap per stream, in bytes: %s", listed(live))
 		if each {
-			row.note("the identities that are remembered for the next request count here; their number and size are bounded, whatever the number of streams")
+			row.note("most of what is more than for one user are identities that are remembered for the next request: 65,536 and 128 MiB at most, whatever the number of streams")
 		}
 		rows = append(rows, row)
 	}
@@ -149,67 +158,107 @@ func identityGrowth(l *Lab, t *tokens, paths []string) (rss, heap float64, err e
 	return float64(after-before) / n, float64(heapAfter-heapBefore) / n, err
 }
 
-// connectIdentity: what opening a stream costs the server when the token is known to it, and when it has to be verified.
+// How a token is met.
+const (
+	known    = "one token, verified before"
+	cached   = "each its own token, cached keys"
+	uncached = "each its own token, uncached keys"
+)
+
+// mostForAKey are fewer than may wait for one fetch of keys: who comes beside them is turned away (docs/security.md).
+const mostForAKey = 48
+
+// connectIdentity: what opening a stream costs the server when the token is known to it, when it has to be verified, and when the key for
+// that has to be fetched first.
 func connectIdentity(l *Lab) ([]Row, error) {
 	var rows []Row
 	for _, method := range identityMethods {
-		t, err := newTokens(l, method)
-		if err != nil {
-			return rows, err
-		}
-		for _, each := range []bool{false, true} {
-			paths, err := t.paths(l.size.Many, each)
-			if err != nil {
-				return rows, err
-			}
-			kind := "one token, verified once"
-			if each {
-				kind = "each its own token"
-			}
+		for _, kind := range []string{known, cached} {
 			row := Row{Name: fmt.Sprintf("connects with identity, %d clients, %s, %s", l.size.Many, method.Alg(), kind), Unit: "µs of server CPU per connect"}
-			if err := connectAs(l, t, &row, paths); err != nil {
+			if err := connectAs(l, method, &row, kind, l.size.Many); err != nil {
 				return rows, err
 			}
-			if !each {
+			if kind == known {
 				row.below(100)
 			}
 			rows = append(rows, row)
 		}
 	}
-	return rows, nil
+	// What a fetch takes is no matter of the algorithm.
+	row := Row{Name: fmt.Sprintf("connects with identity, %d clients at once, ES256, %s", mostForAKey, uncached), Unit: "µs of server CPU per connect"}
+	err := connectAs(l, jwt.SigningMethodES256, &row, uncached, mostForAKey)
+	return append(rows, row), err
 }
 
-func connectAs(l *Lab, t *tokens, row *Row, paths []string) error {
-	cpu, perSecond := samples{}, samples{}
-	err := l.interleave(row, max(1, l.size.Passes*3/5), []string{"headgate"}, func(kind string) error {
-		server, err := l.StartHeadgate(t.settings...)
+func connectAs(l *Lab, method jwt.SigningMethod, row *Row, kind string, n int) error {
+	cpu, perSecond, all := samples{}, samples{}, samples{}
+	err := l.interleave(row, max(1, l.size.Passes*3/5), []string{"headgate"}, func(server string) error {
+		t, err := newTokens(l, method)
 		if err != nil {
 			return err
 		}
-		defer l.Stop(server)
-		swarm, err := NewSwarm(server.Addr, false)
-		if err != nil {
-			return err
-		}
-		defer swarm.Close()
-		var opened time.Duration
-		s, err := l.Measure(server, func() (Run, error) {
-			start := now()
-			err := swarm.Add(len(paths), func(i int) string { return paths[i] }, time.Minute)
-			opened = time.Duration(now() - start)
-			if err != nil {
-				return Run{}, err
+		if kind == uncached {
+			if err := t.publish(); err != nil {
+				return err
 			}
-			return Run{}, l.quiet(server)
-		})
+			defer func() { _ = t.endpoint.Close() }()
+		}
+		paths, err := t.paths(n, kind != known)
 		if err != nil {
 			return err
 		}
-		cpu.add(kind, perEvent(s.CPU, uint64(len(paths))))
-		perSecond.add(kind, float64(len(paths))/opened.Seconds())
+		s, took, err := l.connected(t, paths, kind)
+		if err != nil {
+			return err
+		}
+		cpu.add(server, perEvent(s.CPU, uint64(n)))
+		perSecond.add(server, float64(n)/took.Seconds())
+		all.add(server, ms(took))
 		return nil
 	})
 	row.Figures = cpu.figures()
 	row.note("connects/s: %s", listed(perSecond))
+	if kind == uncached {
+		row.note("ms until all of them are open, the one fetch of their key among them: %s", listed(all))
+	}
 	return err
+}
+
+// connected opens all of them, and says how long that took.
+func (l *Lab) connected(t *tokens, paths []string, kind string) (s Sample, took time.Duration, err error) {
+	server, err := l.StartHeadgate(t.settings...)
+	if err != nil {
+		return s, 0, err
+	}
+	defer l.Stop(server)
+	swarm, err := NewSwarm(server.Addr, false)
+	if err != nil {
+		return s, 0, err
+	}
+	defer swarm.Close()
+	before := 0
+	switch kind {
+	case known:
+		before = 1
+		if err := swarm.Add(before, func(int) string { return paths[0] }, time.Minute); err != nil {
+			return s, 0, err
+		}
+	case uncached:
+		if err := t.rotate(l.ctx); err != nil {
+			return s, 0, err
+		}
+	}
+	s, err = l.Measure(server, func() (Run, error) {
+		start := now()
+		err := swarm.Add(len(paths), func(i int) string { return paths[i-before] }, time.Minute)
+		took = time.Duration(now() - start)
+		if err != nil {
+			return Run{}, err
+		}
+		return Run{}, l.quiet(server)
+	})
+	if err == nil && kind == uncached && t.endpoint.asked.Load() != 2 {
+		err = fmt.Errorf("keys were fetched %d times, not at the start and once more", t.endpoint.asked.Load())
+	}
+	return s, took, err
 }

@@ -107,14 +107,7 @@ func tailMemory(l *Lab) ([]Row, error) {
 			if err != nil {
 				return err
 			}
-			n := int(l.size.Tail) * 3 / 2 / (payloadSize * 2)
-			if err := j.fill(sc.Pub, n, func(int) int { return shared }); err != nil {
-				return err
-			}
-			if err := l.quiet(sc.Server); err != nil {
-				return err
-			}
-			full, err := rssOf(sc.Proc.Pid)
+			full, err := j.overfill(sc)
 			if err != nil {
 				return err
 			}
@@ -146,4 +139,17 @@ func tailMemory(l *Lab) ([]Row, error) {
 	row.below(1)
 	row.note("live heap: %s; resident at once behind the last message: %s", listed(live), listed(peak))
 	return []Row{row}, err
+}
+
+// overfill publishes half as much again as the tail holds, and says how much memory the server takes then.
+func (j *jet) overfill(sc *Scene) (rss int64, err error) {
+	l := j.lab
+	n := int(l.size.Tail) * 3 / 2 / (payloadSize * 2)
+	if err := j.fill(sc.Pub, n, func(int) int { return shared }); err != nil {
+		return 0, err
+	}
+	if err := l.quiet(sc.Server); err != nil {
+		return 0, err
+	}
+	return rssOf(sc.Proc.Pid)
 }

@@ -93,47 +93,10 @@ func (j *jet) storm(s storm, name string) (Row, error) {
 	took, cpu, broker, reads := samples{}, samples{}, samples{}, samples{}
 	consumers := map[string][3]int{}
 	err := l.interleave(&row, max(1, l.size.Passes*3/5), s.kinds, func(kind string) error {
-		if err := j.fresh(); err != nil {
-			return err
-		}
-		var settings []string
-		if s.tail > 0 {
-			settings = append(settings, fmt.Sprint("JETSTREAM_TAIL_BYTES=", s.tail))
-		}
-		sc, err := l.Scene(kind, Cast{Clients: s.clients, Track: true, Target: s.target, Settings: settings})
+		m, count, err := j.oneStorm(s, kind, reads)
 		if err != nil {
 			return err
 		}
-		defer sc.Close()
-		var count [3]int
-		if count[0], err = j.consumers(); err != nil {
-			return err
-		}
-		sc.Swarm.DropAll()
-		if err := j.fill(sc.Pub, s.span(), s.spread); err != nil {
-			return err
-		}
-		if kind == "headgate" {
-			if err := j.replace(sc, settings); err != nil {
-				return err
-			}
-		}
-		if err := l.quiet(sc.Server); err != nil {
-			return err
-		}
-		stop := j.watchConsumers()
-		m, err := l.Measure(sc.Server, func() (Run, error) { return sc.comeBack(s.target) })
-		count[1] = stop()
-		if err != nil {
-			return err
-		}
-		if err := sc.lookOn(min(time.Second, l.size.Stretch/2)); err != nil { // duplicates would come now
-			return err
-		}
-		if count[2], err = j.consumers(); err != nil {
-			return err
-		}
-		m.Tally = sc.Swarm.tally
 		took.add(kind, ms(m.Elapsed))
 		cpu.add(kind, m.CPU.Seconds())
 		broker.add(kind, m.Broker.Seconds())
@@ -147,7 +110,6 @@ func (j *jet) storm(s storm, name string) (Row, error) {
 			t := m.Tally
 			whole := m.Complete && t.Lost+t.Duplicated+t.Malformed == 0 && t.Received == uint64(s.clients*missedEach)
 			row.Checks = append(row.Checks, Check{Target: "0 lost, 0 duplicated", Got: float64(t.Lost + t.Duplicated), Met: whole})
-			return sc.addMetrics(reads, "scans", "direct_gets", "leader_requests")
 		}
 		return nil
 	})
@@ -164,6 +126,55 @@ func (j *jet) storm(s storm, name string) (Row, error) {
 	}
 	row.note("server CPU in s: %s; the broker's: %s; headgate's reads of history: %s", listed(cpu), listed(broker), listed(reads))
 	return row, err
+}
+
+// oneStorm is a storm on one server. It counts the consumers that there were before, during and after.
+func (j *jet) oneStorm(s storm, kind string, reads samples) (m Sample, count [3]int, err error) {
+	l := j.lab
+	if err = j.fresh(); err != nil {
+		return m, count, err
+	}
+	var settings []string
+	if s.tail > 0 {
+		settings = append(settings, fmt.Sprint("JETSTREAM_TAIL_BYTES=", s.tail))
+	}
+	sc, err := l.Scene(kind, Cast{Clients: s.clients, Track: true, Target: s.target, Settings: settings})
+	if err != nil {
+		return m, count, err
+	}
+	defer sc.Close()
+	if count[0], err = j.consumers(); err != nil {
+		return m, count, err
+	}
+	sc.Swarm.DropAll()
+	if err = j.fill(sc.Pub, s.span(), s.spread); err != nil {
+		return m, count, err
+	}
+	if kind == "headgate" {
+		if err = j.replace(sc, settings); err != nil {
+			return m, count, err
+		}
+	}
+	if err = l.quiet(sc.Server); err != nil {
+		return m, count, err
+	}
+	stop := j.watchConsumers()
+	m, err = l.Measure(sc.Server, func() (Run, error) { return sc.comeBack(s.target) })
+	count[1] = stop()
+	if err != nil {
+		return m, count, err
+	}
+	if err = sc.lookOn(min(time.Second, l.size.Stretch/2)); err != nil { // duplicates would come now
+		return m, count, err
+	}
+	if count[2], err = j.consumers(); err != nil {
+		return m, count, err
+	}
+	m.Tally = sc.Swarm.tally
+	if kind == "headgate" {
+		err = sc.addMetrics(reads, "scans", "direct_gets", "leader_requests")
+	}
+	return m, count, err
 }
 
 // addMetrics adds counters of history to samples.

@@ -81,6 +81,7 @@ func startBridge(t testing.TB, cfg config.NATS, topics int) *running {
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
 	r.stop = sync.OnceFunc(func() {
+		r.sound()
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
@@ -88,6 +89,16 @@ func startBridge(t testing.TB, cfg config.NATS, topics int) *running {
 	})
 	t.Cleanup(r.stop)
 	return r
+}
+
+// sound is what every test ends with: nothing that must always be so is broken, whatever the test has done.
+func (r *running) sound() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if broken, err := r.Check(ctx); err != nil || len(broken) > 0 {
+		r.t.Errorf("broken: %q, %v", broken, err)
+	}
 }
 
 // connectedBridge is a bridge that NATS has accepted.

@@ -10,13 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"time"
 
 	"headgate/auth"
 	"headgate/gateway"
+	"headgate/internal/exactjson"
 	"headgate/internal/flow"
 	"headgate/internal/subject"
 )
@@ -37,6 +37,11 @@ type Bucket interface {
 // Revocations say what this process knows of them.
 type Revocations interface {
 	State() auth.RevocationState
+}
+
+// Issuers say whose tokens are accepted.
+type Issuers interface {
+	Accepts(name string) bool
 }
 
 // Endpoint is one thing that can be asked for. Everybody says whether each replica answers, or one for all.
@@ -64,36 +69,32 @@ type Desk struct {
 	streams Streams
 	bucket  Bucket
 	revoked Revocations // nil: nobody can be revoked
+	issuers Issuers     // nil: nobody issues tokens
 	log     *slog.Logger
 	now     func() time.Time
 }
 
-// New makes a Desk. revoked is nil where nobody can be revoked.
-func New(s Streams, b Bucket, revoked Revocations, log *slog.Logger) *Desk {
-	return &Desk{streams: s, bucket: b, revoked: revoked, log: log, now: time.Now}
+// New makes a Desk. revoked is nil where nobody can be revoked, and issuers where nobody issues tokens.
+func New(s Streams, b Bucket, revoked Revocations, issuers Issuers, log *slog.Logger) *Desk {
+	return &Desk{streams: s, bucket: b, revoked: revoked, issuers: issuers, log: log, now: time.Now}
 }
 
 // Endpoints are all there are.
 func (d *Desk) Endpoints() []Endpoint {
 	return []Endpoint{
 		{"stats", "what is open in each replica", true, d.stats},
-		{"connections", "lists open streams: {user, route, subject, connection, limit, after}", true, d.connections},
-		{"kick", "ends open streams: {user, route, subject, connection, for, reason}", true, d.kick},
-		{"revoke", "revokes one of {token, user, session, connection}: {…, before, until or for, reason}", false, d.revoke},
+		{"connections", "lists open streams: {user, issuer, route, subject, connection, limit, after}", true, d.connections},
+		{"kick", "ends open streams: {user, issuer, route, subject, connection, for, reason}", true, d.kick},
+		{"revoke", "revokes one of {token, user, session, connection}: {…, issuer, before, until or for, reason}", false, d.revoke},
 	}
 }
 
-// decode reads a request strictly: what is misspelt must not widen what a filter chooses.
+// decode reads a request strictly: what is misspelt, or said twice, must not widen what a filter chooses.
 func decode(request []byte, into any) error {
 	if len(bytes.TrimSpace(request)) == 0 {
 		return nil // a request that says nothing
 	}
-	d := json.NewDecoder(bytes.NewReader(request))
-	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	if err == nil && d.Decode(&struct{}{}) != io.EOF {
-		err = errors.New("something follows the object")
-	}
+	err := exactjson.Decode(request, into)
 	if err == nil {
 		return nil
 	}
@@ -123,12 +124,16 @@ func short(fields map[string]string) error {
 type choice struct {
 	Connection string `json:"connection"`
 	User       string `json:"user"`
+	Issuer     string `json:"issuer"`
 	Route      string `json:"route"`
 	Subject    string `json:"subject"`
 }
 
-func (c choice) filter() (gateway.Filter, error) {
+func (d *Desk) filter(c choice) (gateway.Filter, error) {
 	if err := short(map[string]string{"connection": c.Connection, "user": c.User, "route": c.Route, "subject": c.Subject}); err != nil {
+		return gateway.Filter{}, err
+	}
+	if err := d.issued(c.Issuer); err != nil {
 		return gateway.Filter{}, err
 	}
 	if c.Subject != "" {
@@ -136,7 +141,15 @@ func (c choice) filter() (gateway.Filter, error) {
 			return gateway.Filter{}, refuse("400", "%v", err)
 		}
 	}
-	return gateway.Filter{Connection: c.Connection, User: c.User, Route: c.Route, Subject: c.Subject}, nil
+	return gateway.Filter{Connection: c.Connection, User: c.User, Issuer: c.Issuer, Route: c.Route, Subject: c.Subject}, nil
+}
+
+// issued refuses the name of an issuer whose tokens nobody can have: misspelt, it would choose nobody, and be taken for success.
+func (d *Desk) issued(issuer string) error {
+	if issuer == "" || d.issuers != nil && d.issuers.Accepts(issuer) {
+		return nil
+	}
+	return refuse("400", "issuer is not one whose tokens are accepted here: expected its iss claim, letter for letter")
 }
 
 // stats answers with what is open here.

@@ -48,7 +48,7 @@ func (o *office) Revoke(_ context.Context, key string, value []byte, id string) 
 
 func desk() (*Desk, *office) {
 	o := &office{written: map[string]string{}}
-	d := New(o, o, nil, slog.New(slog.DiscardHandler))
+	d := New(o, o, nil, issuers{}, slog.New(slog.DiscardHandler))
 	d.now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 	return d, o
 }
@@ -70,6 +70,7 @@ func TestRevoke_WritesWhatTheBucketNeeds(t *testing.T) {
 		`{"token": "t 1"}`:                                       {auth.RevocationKey(auth.ByToken, "t 1"), `{}`},
 		`{"user": "ann", "reason": "left"}`:                      {auth.RevocationKey(auth.ByUser, "ann"), `{"reason":"left"}`},
 		`{"session": "s", "for": "1h"}`:                          {auth.RevocationKey(auth.BySession, "s"), `{"until":"2026-01-02T04:04:05Z"}`},
+		`{"session": "s", "issuer": "https://i"}`:                {auth.RevocationKeyOf(auth.BySession, "https://i", "s"), `{}`},
 		`{"connection": "abcdef-1f"}`:                            {"conn.abcdef-1f", `{}`},
 		`{"user": "ann", "before": "2026-01-01T00:00:00+01:00"}`: {auth.RevocationKey(auth.ByUser, "ann"), `{"before":"2025-12-31T23:00:00Z"}`},
 	} {
@@ -105,6 +106,37 @@ func TestKick_HasOneIDOnAllReplicas(t *testing.T) {
 	var refused *Refusal
 	if !errors.As(err, &refused) || refused.Code != "503" || !strings.Contains(refused.Text, "2 streams were ended, but") || !strings.Contains(refused.Text, "AUTH_REVOCATION_BUCKET") {
 		t.Errorf("%v", err)
+	}
+}
+
+// issuers are those that a process accepts tokens of.
+type issuers struct{}
+
+func (issuers) Accepts(name string) bool { return name == "https://i" }
+
+// A request that a misspelling turns into one about everybody, or about nobody, is refused: both would be taken for success.
+func TestRequests_WhatIsMisspeltChoosesNobodyElse(t *testing.T) {
+	d, o := desk()
+	for endpoint, requests := range map[string][]string{
+		"kick": {`{}`, `{"route": "a", "usr": "ann"}`, `{"route": "a", "User": "ann"}`, `{"route": "a", "user": "ann", "user": ""}`,
+			`{"user": "ann", "issuer": "https://j"}`, `{"issuer": "HTTPS://I", "user": "ann"}`, `{"issuer": "https://i", "for": "1h"}`},
+		"revoke": {`{"user": "ann", "issuer": "https://j"}`, `{"user": "ann", "session": "s"}`, `{"issuer": "https://i"}`,
+			`{"connection": "abcdef-1f", "issuer": "https://i"}`},
+		"connections": {`{"issuer": "https://j"}`, `{"user": "ann"} {"user": "bob"}`},
+	} {
+		for _, request := range requests {
+			var refused *Refusal
+			if answer, err := d.ask(t, endpoint, request); !errors.As(err, &refused) || refused.Code != "400" {
+				t.Errorf("%s %s: %s, %v", endpoint, request, answer, err)
+			}
+		}
+	}
+	if len(o.kicked)+len(o.written) > 0 {
+		t.Errorf("ended %v, wrote %v", o.kicked, o.written)
+	}
+	if _, err := d.ask(t, "kick", `{"user": "ann", "issuer": "https://i", "for": "1h"}`); err != nil || o.kicked[0] != (gateway.Filter{User: "ann", Issuer: "https://i"}) ||
+		o.written[auth.RevocationKeyOf(auth.Kick, "https://i", "ann")] == "" {
+		t.Errorf("ended %v, wrote %v, %v", o.kicked, o.written, err)
 	}
 }
 

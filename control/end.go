@@ -25,7 +25,7 @@ func (d *Desk) kick(ctx context.Context, id string, request []byte, _ int) ([]by
 	if err := decode(request, &ask); err != nil {
 		return nil, err
 	}
-	f, err := ask.filter()
+	f, err := d.filter(ask.choice)
 	if err != nil {
 		return nil, err
 	}
@@ -35,9 +35,9 @@ func (d *Desk) kick(ctx context.Context, id string, request []byte, _ int) ([]by
 	case err != nil:
 		return nil, err
 	case ask.choice == choice{}:
-		return nil, refuse("400", "the request names nobody: expected at least one of connection, user, route and subject")
+		return nil, refuse("400", "the request names nobody: expected at least one of connection, user, issuer, route and subject")
 	case bar > 0 && (ask.User == "" || !only):
-		return nil, refuse("400", "for keeps a user out: name the user, and nothing else")
+		return nil, refuse("400", "for keeps a user out: name the user, with the issuer if you like, and nothing else")
 	case bar > maxBar:
 		return nil, refuse("400", "for is longer than %s; whoever should stay out is revoked where the tokens are issued", maxBar)
 	case len(ask.Reason) > maxValue:
@@ -52,7 +52,7 @@ func (d *Desk) kick(ctx context.Context, id string, request []byte, _ int) ([]by
 	d.log.Info("an operator ends streams", "streams", answer.Ended, "by_user", ask.User != "", "route", ask.Route, "for", bar.String(), "reason", ask.Reason)
 	if bar > 0 {
 		until := d.now().Add(bar).UTC()
-		if _, err := d.write(ctx, auth.Kick, ask.User, auth.Revocation{Until: until, Reason: ask.Reason}, once(id, request)); err != nil {
+		if _, err := d.write(ctx, keyOf(auth.Kick, ask.Issuer, ask.User), auth.Revocation{Until: until, Reason: ask.Reason}, once(id, request)); err != nil {
 			return nil, refuse("503", "%d streams were ended, but the user is not kept out: %v", answer.Ended, err)
 		}
 		answer.Until = &until
@@ -79,6 +79,7 @@ func (d *Desk) revoke(ctx context.Context, _ string, request []byte, _ int) ([]b
 		User       string `json:"user"`
 		Session    string `json:"session"`
 		Connection string `json:"connection"`
+		Issuer     string `json:"issuer"`
 		Before     string `json:"before"`
 		Until      string `json:"until"`
 		For        string `json:"for"`
@@ -98,7 +99,7 @@ func (d *Desk) revoke(ctx context.Context, _ string, request []byte, _ int) ([]b
 	before, err1 := d.moment("before", ask.Before)
 	until, err2 := d.moment("until", ask.Until)
 	bar, err3 := span("for", ask.For)
-	for _, err := range []error{short(map[string]string{"token": ask.Token, "user": ask.User, "session": ask.Session, "reason": ask.Reason}), err1, err2, err3} {
+	for _, err := range []error{short(map[string]string{"token": ask.Token, "user": ask.User, "session": ask.Session, "reason": ask.Reason}), d.issued(ask.Issuer), err1, err2, err3} {
 		if err != nil {
 			return nil, err
 		}
@@ -108,6 +109,8 @@ func (d *Desk) revoke(ctx context.Context, _ string, request []byte, _ int) ([]b
 		return nil, refuse("400", "expected one of token (its jti), user (its sub), session and connection")
 	case kind == auth.ByConnection && !connectionID.MatchString(ask.Connection):
 		return nil, refuse("400", "connection is not an id as in $ready and in the log")
+	case kind == auth.ByConnection && ask.Issuer != "":
+		return nil, refuse("400", "a connection has no issuer: name it alone")
 	case bar > 0 && ask.Until != "":
 		return nil, refuse("400", "expected until or for, not both")
 	case bar > 0:
@@ -116,11 +119,11 @@ func (d *Desk) revoke(ctx context.Context, _ string, request []byte, _ int) ([]b
 	if !until.IsZero() && !until.After(d.now()) {
 		return nil, refuse("400", "until is over already")
 	}
-	revision, err := d.write(ctx, kind, named[kind], auth.Revocation{Before: before, Until: until, Reason: ask.Reason}, "")
+	key := keyOf(kind, ask.Issuer, named[kind])
+	revision, err := d.write(ctx, key, auth.Revocation{Before: before, Until: until, Reason: ask.Reason}, "")
 	if err != nil {
 		return nil, err
 	}
-	key := auth.RevocationKey(kind, named[kind])
 	d.log.Info("an operator revokes", "key", key, "reason", ask.Reason)
 	return json.Marshal(struct {
 		Instance string `json:"instance"`
@@ -129,12 +132,20 @@ func (d *Desk) revoke(ctx context.Context, _ string, request []byte, _ int) ([]b
 	}{d.streams.Numbers().Instance, key, revision})
 }
 
-func (d *Desk) write(ctx context.Context, kind auth.RevocationKind, value string, r auth.Revocation, id string) (uint64, error) {
+// keyOf names whom it is about: tokens of one issuer, or of whichever.
+func keyOf(kind auth.RevocationKind, issuer, value string) string {
+	if issuer == "" {
+		return auth.RevocationKey(kind, value)
+	}
+	return auth.RevocationKeyOf(kind, issuer, value)
+}
+
+func (d *Desk) write(ctx context.Context, key string, r auth.Revocation, id string) (uint64, error) {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return 0, err
 	}
-	revision, err := d.bucket.Revoke(ctx, auth.RevocationKey(kind, value), text, id)
+	revision, err := d.bucket.Revoke(ctx, key, text, id)
 	if err != nil {
 		return 0, failed(err)
 	}

@@ -33,7 +33,7 @@ func (d *Desk) connections(_ context.Context, _ string, request []byte, room int
 	if err := decode(request, &ask); err != nil {
 		return nil, err
 	}
-	f, err := ask.filter()
+	f, err := d.filter(ask.choice)
 	if err != nil {
 		return nil, err
 	}

@@ -73,6 +73,19 @@ func TestClient_WaitsOutWhatPassesAndGivesUpOnWhatStays(t *testing.T) {
 	})
 }
 
+// A retry counts from the end of its line on (HTML Living Standard, section 9.2.6, "processing the fields"), also where the connection ends
+// before its block does; a line that is cut off counts for nothing.
+func TestClient_ARetryCountsAtOnce(t *testing.T) {
+	inEngines(t, func(t *testing.T, l *library) {
+		l.answers = []answer{events("retry: 90000"), events("data: a\nretry: 700\n"), events("\xEF\xBB\xBFretry: 30\r"), events("retry: 1300\nretry: x\n\n"), status(404)}
+		l.begin(l.origin+"/answers", `retry: 20`)
+		l.until(`first("closed")`)
+		l.is(`((w) => [w[0] <= 40, w[1] >= 700 && w[1] <= 2800, w[2] >= 30 && w[2] <= 240, w[3] >= 1300])(seen.filter((s) => s.what === "waiting").map((s) => s.wait))`,
+			`[true,true,true,true]`)
+		l.is(`all("onEvent").length`, `0`)
+	})
+}
+
 // A token is for the address that it was given for.
 func TestClient_FollowsNoRedirect(t *testing.T) {
 	inEngines(t, func(t *testing.T, l *library) {

@@ -39,7 +39,7 @@ func unsigned(claims string) string {
 	return encode([]byte(`{"alg":"ES256","kid":"k1"}`)) + "." + encode([]byte(claims)) + ".c2ln"
 }
 
-func TestConsole_ShowsATokenAndSendsItWithTheStreamAlone(t *testing.T) {
+func TestConsole_ShowsATokenAndSendsItWithTheStream(t *testing.T) {
 	c, net := openIdentified(t)
 	token := jwtFor("ann", 2*time.Hour)
 	c.paste("Authorization: Bearer " + token[:40] + "\n" + token[40:])
@@ -103,7 +103,7 @@ func TestConsole_ShowsStrangeTokensAsText(t *testing.T) {
 	const evil = `<img src=x onerror=\"document.title='owned'\">`
 	c.paste(unsigned(`{"sub":"` + evil + `","exp":1,"nbf":"soon"}`))
 	c.until(`document.getElementById("token-claims").textContent.includes("<img src=x")`)
-	c.until(`document.querySelectorAll("#token-field img").length === 0 && document.title === "headgate console"`)
+	c.until(`document.querySelectorAll("#token-field img").length === 0 && !document.title.includes("owned")`)
 	for text, says := range map[string]string{
 		unsigned(`{"exp":1}`): "", "a.b": "three parts", "a.b.c": "no JWT", "ü.b.c": "letters, digits", unsigned(`[1]`): "no JWT",
 		unsigned(`{"a":"` + strings.Repeat("x", 17<<10) + `"}`): "at most 16384 bytes",

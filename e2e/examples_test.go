@@ -350,7 +350,7 @@ func TestExamples_EveryFolderIsTestedAndListed(t *testing.T) {
 	index, err := os.ReadFile("../examples/README.md")
 	must(t, err)
 	var tested strings.Builder
-	for _, file := range []string{"examples_test.go", "examples_identity_test.go"} {
+	for _, file := range []string{"examples_test.go", "examples_identity_test.go", "examples_more_test.go"} {
 		text, err := os.ReadFile(file)
 		must(t, err)
 		tested.Write(text)

@@ -126,28 +126,6 @@ func TestBadInput_TooManyHeaderBytesAreRefused(t *testing.T) {
 	atRest(t, g.Headgate, before)
 }
 
-func TestBadInput_AForeignLastEventIDNeverRefusesTheStream(t *testing.T) {
-	g := start(t)
-	for name, id := range map[string]string{
-		"nonsense": "nonsense", "of another gateway": "1~zzzzzz.1a", "too long": strings.Repeat("1~abcdef.1", 100),
-		"future": "1~000000.zzzzzzzzzz", "bytes": "\xff\xfe", "SQL": "'; drop table", "negative": "1~abcdef.-1",
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := openRaw(t, g.URL+"/v1/prices/ACME", "Last-Event-ID", id)
-			ready := until(t, s, "$ready")
-			if !strings.Contains(ready.Data(), `"live"`) {
-				t.Errorf("$ready says %s", ready)
-			}
-			gap := until(t, s, "$gap")
-			if !strings.Contains(gap.Data(), `"unknown-position"`) || gap.ID() == "" {
-				t.Errorf("$gap says %s", gap)
-			}
-			g.publish(t, "prices.ACME", name)
-			until(t, s, "price")
-		})
-	}
-}
-
 func TestBadInput_APayloadOverTheLimitBecomesAGap(t *testing.T) {
 	g := start(t, "SSE_MAX_EVENT_BYTES", "1KiB")
 	s := open(t, g.URL+"/v1/prices/ACME")

@@ -22,7 +22,8 @@ func callbacks(list []seen) []string {
 	return out
 }
 
-// What a page sees of refusals is little: this is all of it. The stream of the page has a cookie and one place, which somebody else has.
+// What a page sees of refusals is little: this is all of it. The page has a cookie, and the one place on its route is taken: by somebody else,
+// or by another stream of the same user.
 func TestChromium_WhatAPageSeesOfARefusal(t *testing.T) {
 	const (
 		gone  = "error closed" // for good, and without a reason
@@ -36,11 +37,15 @@ func TestChromium_WhatAPageSeesOfARefusal(t *testing.T) {
 		comesIn  bool     // when the place is free
 		outcomes string
 	}{
-		"401, no cookie":            {false, "/v1/me", []string{gone}, false, "token-missing"},
-		"403, not what is required": {true, "/v1/admins", []string{gone}, false, "claims-forbidden"},
-		"cap, on_overload auto":     {true, "/v1/auto", []string{"open open", full, again, "open open", full, again}, true, "cap-process"},
-		"cap, on_overload retry":    {true, "/v1/retry", []string{"open open", full, again, "open open", full, again}, true, "cap-process"},
-		"cap, on_overload status":   {true, "/v1/status", []string{gone}, false, "cap-process"},
+		"401, no cookie":                      {false, "/v1/me", []string{gone}, false, "token-missing"},
+		"403, not what is required":           {true, "/v1/admins", []string{gone}, false, "claims-forbidden"},
+		"cap, on_overload auto":               {true, "/v1/auto", []string{"open open", full, again, "open open", full, again}, true, "cap-process"},
+		"cap, on_overload retry":              {true, "/v1/retry", []string{"open open", full, again, "open open", full, again}, true, "cap-process"},
+		"cap, on_overload status":             {true, "/v1/status", []string{gone}, false, "cap-process"},
+		"401, a cookie that is no good":       {false, "/v1/me?forged", []string{gone}, false, "token-invalid"},
+		"cap of the user, on_overload auto":   {true, "/v1/user/auto", []string{"open open", full, again, "open open", full, again}, true, "cap-user"},
+		"cap of the user, on_overload retry":  {true, "/v1/user/retry", []string{"open open", full, again, "open open", full, again}, true, "cap-user"},
+		"cap of the user, on_overload status": {true, "/v1/user/status", []string{gone}, false, "cap-user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newLogin(t)
@@ -49,14 +54,22 @@ func TestChromium_WhatAPageSeesOfARefusal(t *testing.T) {
   - {name: auto, path: /v1/auto, source: {type: core, subject: crowd}, limits: {connections: 1}}
   - {name: retry, path: /v1/retry, source: {type: core, subject: crowd}, limits: {connections: 1}, on_overload: retry}
   - {name: status, path: /v1/status, source: {type: core, subject: crowd}, limits: {connections: 1}, on_overload: status}
+  - {name: user-auto, path: /v1/user/auto, source: {type: core, subject: crowd}, limits: {connections_per_user: 1}}
+  - {name: user-retry, path: /v1/user/retry, source: {type: core, subject: crowd}, limits: {connections_per_user: 1}, on_overload: retry}
+  - {name: user-status, path: /v1/user/status, source: {type: core, subject: crowd}, limits: {connections_per_user: 1}, on_overload: status}
 `, "SSE_OVERLOAD_RETRY", "100ms", "SSE_OVERLOAD_JITTER", "50ms")
 			if tc.login {
 				r.eval(t, `fetch("/login?life=10m").then(() => 0)`)
 			}
-			bearer := "Bearer " + jwtFor("bob", time.Hour)
+			if strings.HasSuffix(tc.path, "?forged") {
+				r.eval(t, fmt.Sprintf(`document.cookie = "session=%s; path=/", 0`, jwtFor("ann", -time.Hour)))
+			}
 			inTheWay := func() {}
-			if tc.outcomes == "cap-process" {
-				inTheWay = open(t, g.URL+tc.path, "Authorization", bearer).Close
+			if who, ok := map[string]string{"cap-process": "bob", "cap-user": "ann"}[tc.outcomes]; ok {
+				inTheWay = open(t, g.URL+tc.path, "Authorization", "Bearer "+jwtFor(who, time.Hour)).Close
+			}
+			if tc.outcomes == "cap-user" { // others are not concerned
+				open(t, g.URL+tc.path, "Authorization", "Bearer "+jwtFor("bob", time.Hour)).Close()
 			}
 			r.eval(t, fmt.Sprintf(`connect(%q, [], {withCredentials: true}), 0`, g.URL+tc.path))
 			ctx, cancel := soon(t)

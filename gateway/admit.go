@@ -9,31 +9,25 @@ import (
 	"headgate/ratelimit"
 )
 
+// errStale is of a request whose route was given up before it was admitted: it begins again, with the routes that there are now.
+var errStale = errors.New("the route is not there any more")
+
 // admit is the first half of an admission: the address is asked before anybody's token is looked at, and the stream entered in the table.
-// The tag is the admission: release, or the end of the stream, gives it back.
-func (s *Server) admit(c *call) (uint64, *refusal) {
+// The tag is the admission: release, or the end of the stream, gives it back. A route that has been given up meanwhile does not wait for
+// who comes so late (see Settle).
+func (s *Server) admit(c *call) (uint64, error) {
 	if s.Draining() {
 		return 0, &refusal{kind: draining}
 	}
 	if refused, ok := s.limiter.Connect(c.addr); !ok {
 		return 0, overLimit(refused)
 	}
-	return s.streams.take(c.route.life.index, c.number, c.addr), nil
-}
-
-// errStale is of a request whose route was given up before it was admitted: it begins again, with the routes that there are now.
-var errStale = errors.New("the route is not there any more")
-
-// givenUp takes an admission back whose route has been given up meanwhile: whoever comes so late is not waited for any more (see Settle),
-// and the place of the route's life may be another's by now, which is why release does not do it.
-func (s *Server) givenUp(c *call, tag uint64) bool {
-	if !c.route.life.closed.Load() {
-		return false
+	tag := s.streams.take(c.route.life.index, c.number, c.addr)
+	if c.route.life.closed.Load() {
+		s.release(c, tag)
+		return 0, errStale
 	}
-	if st, ok := s.streams.give(tag); ok {
-		s.limiter.Release(st.admission(c.route.name))
-	}
-	return true
+	return tag, nil
 }
 
 // admitCaller is the second half, for somebody who may read what he asks for: the user, the route and the process.
@@ -42,7 +36,7 @@ func (s *Server) admitCaller(c *call, id *auth.Identity, tag uint64) error {
 	if refused, ok := s.limiter.Admit(user, c.route.name); !ok {
 		return overLimit(refused)
 	}
-	s.streams.admit(tag, user)
+	s.streams.admit(tag, user, groundOf(id))
 	return nil
 }
 
@@ -58,10 +52,11 @@ func limited(id *auth.Identity) ratelimit.User {
 	return ratelimit.UserOf(id.Issuer(), id.Subject())
 }
 
-// release gives an admission back that did not become a stream.
-func (s *Server) release(tag uint64) {
+// release gives an admission back that did not become a stream. The name is that of the call's route: the place of the route's life in the
+// table may be another's by now.
+func (s *Server) release(c *call, tag uint64) {
 	if st, ok := s.streams.give(tag); ok {
-		s.limiter.Release(st.admission(s.lives.at(st.route).name))
+		s.limiter.Release(st.admission(c.route.name))
 	}
 }
 

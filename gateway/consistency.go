@@ -3,40 +3,19 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"time"
+	"iter"
 
 	"headgate/internal/delivery"
+	"headgate/internal/walk"
+	"headgate/ratelimit"
 )
 
-// checkAgain is between two looks. What is wrong for a moment only, because something is just changing, is not wrong.
-const checkAgain = 50 * time.Millisecond
-
 // Check lists what is broken between the routes and the table of streams, while both go on changing.
-func (s *Server) Check(ctx context.Context) ([]string, error) {
-	before := s.look()
-	if len(before) == 0 {
-		return nil, nil
-	}
-	timer := time.NewTimer(checkAgain)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-timer.C:
-	}
-	var broken []string
-	for what := range s.look() {
-		if _, still := before[what]; still {
-			broken = append(broken, what)
-		}
-	}
-	return broken, nil
-}
+func (s *Server) Check(ctx context.Context) ([]string, error) { return walk.Still(ctx, s.look) }
 
 // look is what seems to be broken now.
-func (s *Server) look() map[string]struct{} {
-	found := map[string]struct{}{}
-	wrong := func(format string, args ...any) { found[fmt.Sprintf(format, args...)] = struct{}{} }
+func (s *Server) look() (found []string) {
+	wrong := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	current := s.current.Load()
 	for _, rt := range current.routes {
 		switch {
@@ -61,4 +40,18 @@ func (s *Server) look() map[string]struct{} {
 		return true
 	})
 	return found
+}
+
+// Admissions are those that are out, as the table of streams has them. Changes meanwhile may be among them or not.
+func (s *Server) Admissions() iter.Seq[ratelimit.Admission] {
+	return func(yield func(ratelimit.Admission) bool) {
+		s.streams.each(0, func(r *row) bool { return yield(r.admission(s.lives.at(r.route).name)) })
+	}
+}
+
+// Changes is how often an admission has come, become more, or gone.
+func (s *Server) Changes() uint64 {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	return s.streams.changes
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -22,7 +24,11 @@ func (p *pit) replaying() {
 		}
 		back := p.open("/eu", rd.dec.LastEventID())
 		defer back.stop()
-		return strings.Contains(back.want("$ready").Data, "replay")
+		if strings.Contains(back.want("$ready").Data, "replay") {
+			return true
+		}
+		time.Sleep(50 * time.Millisecond) // so that they are not too many for a replica that is slow
+		return false
 	})
 }
 
@@ -99,6 +105,80 @@ func TestBucket_AKeyThatAnotherReplicaHasNotMissedYetIsNotKept(t *testing.T) {
 				t.Errorf("behind the doubt: $ready %s", e.Data)
 			}
 		})
+	}
+}
+
+// deaf stands between a replica and the API of JetStream, and once told so answers no question about streams in earnest. The replica reads
+// its bucket on, and cannot compare anything, however long that lasts.
+func (p *pit) deaf() (silence func()) {
+	p.t.Helper()
+	nc, err := nats.Connect(p.ns.URL())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(nc.Close)
+	var silent atomic.Bool
+	if _, err := nc.Subscribe("DEAF.API.>", func(m *nats.Msg) {
+		rest := strings.TrimPrefix(m.Subject, "DEAF.API.")
+		if silent.Load() && strings.HasPrefix(rest, "STREAM.INFO.") {
+			_ = m.Respond([]byte(`{"type":"io.nats.jetstream.api.v1.stream_info_response","error":{"code":503,"err_code":10008,"description":"not now"}}`))
+			return
+		}
+		_ = nc.PublishRequest("$JS.API."+rest, m.Reply, m.Data)
+	}); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		p.t.Fatal(err)
+	}
+	return func() { silent.Store(true) }
+}
+
+// However long a replica goes on without noticing that a key has gone, no other takes up an id that it gave behind that. When it does
+// notice, all is well again.
+func TestBucket_AReplicaThatCanCompareNothingGivesIDsThatNobodyTakesUp(t *testing.T) {
+	t.Parallel()
+	p := newPit(t, streamA(), nil, streamRoute("all", "a.>", "a.>"))
+	kv := p.bucket(jetstream.KeyValueConfig{Bucket: "FLAGS"})
+	put := func(key string) {
+		t.Helper()
+		if _, err := kv.PutString(t.Context(), key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("eu.a")
+	silence := p.deaf()
+	cfg := modelConfig(p.ns.URL(), routesOf(kvRoutes()[:1]))
+	cfg.JetStream.VerifyEvery = 500 * time.Millisecond
+	knows := startReplica(t, cfg).ready()
+	cfg.JetStream.APIPrefix = "DEAF.API"
+	p.gw = startReplica(t, cfg).ready()
+	stays := p.open("/eu", "")
+	stays.want("$ready")
+	stays.want("put")
+	stays.want("$snapshot")
+	p.gw = knows
+	p.replaying() // it doubts nothing any more
+	silence()
+	p.purge("KV_FLAGS", "$KV.FLAGS.eu.a", 0)
+	noticed := p.open("/eu", "")
+	for e := noticed.next(); e.Type != "$gap"; e = noticed.next() {
+	}
+	p.replaying()
+	put("eu.b")
+	for e := stays.next(); !strings.Contains(e.Data, "eu.b"); e = stays.next() {
+		if e.Type == "$gap" {
+			t.Fatalf("it has noticed, and the test shows nothing: %s", e.Data)
+		}
+	}
+	back := p.open("/eu", stays.dec.LastEventID())
+	if e := back.want("$ready"); !strings.Contains(e.Data, `"snapshot"`) {
+		t.Fatalf("the other one keeps the key: $ready %s", e.Data)
+	}
+	for e := back.next(); e.Type != "$snapshot"; e = back.next() {
+		if e.Type != "put" || strings.Contains(e.Data, "eu.a") {
+			t.Errorf("%s %s", e.Type, e.Data)
+		}
 	}
 }
 

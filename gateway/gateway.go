@@ -85,17 +85,16 @@ type Options struct {
 // Server is the public side of a process.
 type Server struct {
 	// Fixed after New.
-	cfg        config.Config
-	bridge     Bridge
-	delivery   Delivery
-	limiter    Limiter
-	log        *slog.Logger
-	identities Identities  // nil: callers are nobody
-	revoked    Revocations // nil: nobody can be revoked
-	now        func() time.Time
-	proxies    []netip.Prefix
-	metrics    *metrics
-	instance   string // begins every connection id of this process
+	cfg      config.Config
+	bridge   Bridge
+	delivery Delivery
+	limiter  Limiter
+	log      *slog.Logger
+	revoked  Revocations // nil: nobody can be revoked
+	now      func() time.Time
+	proxies  []netip.Prefix
+	metrics  *metrics
+	instance string // begins every connection id of this process
 
 	// Safe for everyone.
 	lives      lives
@@ -107,8 +106,9 @@ type Server struct {
 	nowAndThen rate.Sometimes // for warnings that would otherwise come with every request
 
 	// Owned by whoever calls Reload and Settle.
-	retired []retired
-	lived   uint64 // lives that there have been
+	retired  []retired
+	outdated map[uint32]outdated // by ground
+	lived    uint64              // lives that there have been
 
 	// Atomic.
 	current   atomic.Pointer[table]
@@ -126,7 +126,7 @@ func New(o Options) (*Server, error) {
 		return nil, errors.New("gateway: Bridge, Delivery and Limiter are needed")
 	}
 	if (o.Config.Auth.Mode == "jwt") != (o.Identities != nil) {
-		return nil, errors.New("gateway: with AUTH_MODE=jwt, and only with it, Identities are needed")
+		return nil, errIdentities
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -135,13 +135,13 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, identities: o.Identities, revoked: o.Revoked, log: o.Log, now: o.Now,
+		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, revoked: o.Revoked, log: o.Log, now: o.Now,
 		proxies: o.Config.HTTP.Prefixes(), instance: newInstance(), endings: newEndlog(o.Log), stopped: make(chan struct{}),
-		nowAndThen: rate.Sometimes{First: 1, Interval: 10 * time.Second},
+		nowAndThen: rate.Sometimes{First: 1, Interval: 10 * time.Second}, outdated: map[uint32]outdated{},
 	}
 	s.streams.init(o.Identities != nil && (o.Revoked != nil || o.Config.Control), o.Config.Control)
 	s.condemned.init()
-	first, err := s.newTable(o.Config.Routes, o.Console)
+	first, err := s.newTable(Next{Routes: o.Config.Routes, Console: o.Console, Identities: o.Identities})
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +152,8 @@ func New(o Options) (*Server, error) {
 	s.waiting, err = newWaiting(o.Config.Limit.WaitingConnections, o.Registerer)
 	return s, err
 }
+
+var errIdentities = errors.New("gateway: with AUTH_MODE=jwt, and only with it, Identities are needed")
 
 // newInstance is a short random name for this process, so that connection ids of replicas differ.
 func newInstance() string {

@@ -17,38 +17,20 @@ import (
 // stream takes a request to the stream of its route. Every step may refuse, and before the first byte has left each refusal is still
 // a status. The admission and the source go with the client to delivery; on every other path they are given back here.
 func (s *Server) stream(c *call) error {
-	accepted, named := weighAccept(c.r.Header.Values("Accept"))
-	c.named = named
-	if !accepted {
-		return &refusal{kind: notAcceptable}
+	if err := streamable(c); err != nil {
+		return err
 	}
-	if c.r.ContentLength != 0 {
-		return &refusal{kind: bodyNotAllowed}
-	}
-	tag, refused := s.admit(c)
-	if refused != nil {
-		return refused
-	}
-	if s.givenUp(c, tag) {
-		return errStale
+	tag, err := s.admit(c)
+	if err != nil {
+		return err
 	}
 	taken := false
 	defer func() {
 		if !taken {
-			s.release(tag)
+			s.release(c, tag)
 		}
 	}()
-
-	id, err := s.identify(c)
-	if err != nil {
-		return err
-	}
-	query := queryOf(c.r)
-	specs, key, err := c.route.specs(c.r, id, query, s.cfg.Limit.SubjectsPerStream)
-	if err != nil {
-		return err
-	}
-	position, since, err := c.route.position(c.r, query, s.now())
+	asked, err := s.understand(c)
 	if err != nil {
 		return err
 	}
@@ -56,11 +38,10 @@ func (s *Server) stream(c *call) error {
 		s.answerHead(c)
 		return nil
 	}
-	if err := s.admitCaller(c, id, tag); err != nil {
+	if err := s.admitCaller(c, asked.by, tag); err != nil {
 		return err
 	}
-	opened, err := s.bridge.Open(c.r.Context(), flow.Request{Sources: specs, Format: c.route.format, Cursor: position,
-		Since: since, User: c.user(id)})
+	opened, err := s.bridge.Open(c.r.Context(), asked.request)
 	if err != nil {
 		return s.notOpened(c, err)
 	}
@@ -69,19 +50,62 @@ func (s *Server) stream(c *call) error {
 			opened.Source.Close()
 		}
 	}()
-	if s.Draining() {
-		return &refusal{kind: draining}
-	}
-	s.own(tag, id, specs)
-	if err := s.stillGood(c, id); err != nil {
+	s.own(tag, asked.by, asked.request.Sources)
+	if err := s.stillWelcome(c, asked.by); err != nil {
 		return err
 	}
-	err = s.deliver(c, s.client(c, id, tag, key, opened), &taken)
+	err = s.deliver(c, s.client(c, asked, tag, opened), &taken)
 	if why := c.route.life.over(); taken && why != delivery.None {
 		// A reload has taken its route away. It has ended the streams that it saw; perhaps it did not see this one.
 		s.condemned.add([]uint64{tag}, why)
 	}
 	return err
+}
+
+// streamable refuses what can be no request for a stream.
+func streamable(c *call) error {
+	accepted, named := weighAccept(c.r.Header.Values("Accept"))
+	c.named = named
+	if !accepted {
+		return &refusal{kind: notAcceptable}
+	}
+	if c.r.ContentLength != 0 {
+		return &refusal{kind: bodyNotAllowed}
+	}
+	return nil
+}
+
+// asked is what a request asks for, by whom, and with whom it can share a group.
+type asked struct {
+	by      *auth.Identity
+	key     string
+	request flow.Request
+}
+
+// understand finds out who is asking for what. Only what the caller may read is asked for.
+func (s *Server) understand(c *call) (asked, error) {
+	id, err := s.identify(c)
+	if err != nil {
+		return asked{}, err
+	}
+	query := queryOf(c.r)
+	specs, key, err := c.route.specs(c.r, id, query, s.cfg.Limit.SubjectsPerStream)
+	if err != nil {
+		return asked{}, err
+	}
+	position, since, err := c.route.position(c.r, query, s.now())
+	if err != nil {
+		return asked{}, err
+	}
+	return asked{id, key, flow.Request{Sources: specs, Format: c.route.format, Cursor: position, Since: since, User: c.user(id)}}, nil
+}
+
+// stillWelcome looks again at what may have changed while NATS was waited for.
+func (s *Server) stillWelcome(c *call, id *auth.Identity) error {
+	if s.Draining() {
+		return &refusal{kind: draining}
+	}
+	return s.stillGood(c, id)
 }
 
 // notOpened tells a client that went away while we waited, and one that has seen the end of its stream, from a source that could not
@@ -107,15 +131,15 @@ func (s *Server) finished(c *call) {
 }
 
 // client is the stream as delivery takes it. Nothing in it refers to the request: its strings are parts of one large one.
-func (s *Server) client(c *call, id *auth.Identity, tag uint64, key string, opened flow.Opened) delivery.Client {
+func (s *Server) client(c *call, a asked, tag uint64, opened flow.Opened) delivery.Client {
 	var expires time.Time
 	var notice time.Duration
-	if id != nil {
-		expires, notice = id.Deadline(), s.notice()
+	if a.by != nil {
+		expires, notice = a.by.Deadline(), s.notice()
 	}
 	return delivery.Client{
 		Tag:      tag,
-		Key:      key,
+		Key:      a.key,
 		Source:   opened.Source,
 		Policy:   c.route.policy,
 		Retry:    s.cfg.SSE.Retry + jitter(s.cfg.SSE.RetryJitter),

@@ -29,7 +29,7 @@ type shown struct {
 // identify finds out who is asking. Without identities it is nobody, nil, and the route alone decides. A token that is shown is judged,
 // also where none is needed: whoever shows a bad one should hear of it.
 func (s *Server) identify(c *call) (*auth.Identity, error) {
-	if s.identities == nil {
+	if c.route.identities == nil {
 		return nil, nil
 	}
 	id, err := s.caller(c)
@@ -50,26 +50,31 @@ func (s *Server) caller(c *call) (*auth.Identity, error) {
 	case seen.token == "" && c.route.required:
 		return nil, &refusal{kind: tokenMissing}
 	case seen.token == "":
-		return s.identities.Anonymous(), nil
+		return c.route.identities.Anonymous(), nil
 	case seen.cookieOnly && !c.cookieCounts():
 		return nil, &refusal{kind: cookieCrossOrigin}
 	}
-	id, err := s.identities.Identify(c.r.Context(), seen.token)
+	id, err := c.route.identities.Identify(c.r.Context(), seen.token)
 	if err != nil {
 		return nil, notIdentified(c, err)
 	}
 	return id, nil
 }
 
-// stillGood looks at the identity again, after something that may have taken long.
+// stillGood looks at the identity again, after something that may have taken long. What is asked is whoever knows now: a request whose caller
+// was identified by what has been reloaded since begins again.
 func (s *Server) stillGood(c *call, id *auth.Identity) error {
 	if id == nil {
 		return nil
 	}
-	if err := s.identities.Check(id); err != nil {
-		return notIdentified(c, err)
+	err := s.current.Load().identities.Check(id)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, auth.ErrOutdated) && c.r.Method != http.MethodPost: // its body has been read
+		return errStale
 	}
-	return nil
+	return notIdentified(c, err)
 }
 
 // shownToken looks at every place where a token may be. Two different ones are refused: whichever was taken, somebody would be surprised.
@@ -181,8 +186,14 @@ func (c *call) cookieCounts() bool {
 		}
 		scheme, host, _ := strings.Cut(origins[0], "://")
 		own := (scheme == "http" || scheme == "https") && host != "" && strings.EqualFold(host, c.r.Host)
-		return own || c.route.credentials && c.originAllowed()
+		return own && c.fromHere() || c.route.credentials && c.originAllowed()
 	}
+	return c.fromHere()
+}
+
+// fromHere says whether the browser, if it is one that says so, tells that the page is of our own origin, or that there is none. A page of the
+// same host over plain http is not: whoever is on the network can have written it.
+func (c *call) fromHere() bool {
 	switch c.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 		return true
@@ -204,7 +215,7 @@ func notIdentified(c *call, err error) error {
 		return errGone
 	case errors.Is(err, auth.ErrKicked):
 		return &refusal{kind: kicked, cause: err}
-	case errors.Is(err, auth.ErrUnavailable):
+	case errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrOutdated):
 		return &refusal{kind: keysAway, cause: err}
 	}
 	return &refusal{kind: internal, cause: err}
@@ -242,7 +253,7 @@ func (r *refusal) challenge() string {
 
 // compileAuth takes what the route says about callers.
 func (rt *route) compileAuth(cr config.Route, cfg config.Config) {
-	rt.identified = cfg.Auth.Mode == "jwt"
+	rt.identified = cfg.Auth.Mode == "jwt" // and then identities are there
 	rt.required, rt.credentials = cr.AuthRequired, cr.CORS.AllowCredentials
 	for _, r := range cr.AuthRequire {
 		rt.require = append(rt.require, auth.Rule{Claim: r.Claim, Equals: r.Equals, Contains: r.Contains, In: r.In})

@@ -140,7 +140,7 @@ func (d describer) security(rt *route) []any {
 // schemes are the security schemes (section 4.27).
 func (d describer) schemes() object {
 	all := object{}
-	if d.s.identities == nil {
+	if d.s.cfg.Auth.Mode != "jwt" {
 		return all
 	}
 	all["bearer"] = object{"type": "http", "scheme": "bearer", "bearerFormat": "JWT",

@@ -15,6 +15,7 @@ import (
 type Filter struct {
 	Connection string
 	User       string // the sub of the token
+	Issuer     string // its iss
 	Route      string
 	Subject    string // a subject or pattern; it fits whoever follows something that it meets
 }
@@ -24,6 +25,7 @@ type Connection struct {
 	ID       string     `json:"connection"`
 	Route    string     `json:"route"`
 	User     string     `json:"user,omitempty"`
+	Issuer   string     `json:"issuer,omitempty"`
 	Subjects []string   `json:"subjects"`
 	Client   netip.Addr `json:"client"`
 	Since    time.Time  `json:"since"`
@@ -53,6 +55,8 @@ func (s *Server) fits(f Filter) func(r *row) bool {
 			return false
 		case f.User != "" && !r.marks.SameUser(&user):
 			return false
+		case f.Issuer != "" && r.about.issuer != f.Issuer:
+			return false
 		case f.Route != "" && s.lives.at(r.route).name != f.Route:
 			return false
 		case f.Subject == "":
@@ -79,7 +83,7 @@ func (s *Server) Connections(f Filter, from uint32, limit int) (list []Connectio
 			next = r.index
 			return false
 		}
-		list = append(list, Connection{ID: s.requestID(r.number), Route: s.lives.at(r.route).name, User: r.about.user, Subjects: strings.Split(r.about.subjects, " "),
+		list = append(list, Connection{ID: s.requestID(r.number), Route: s.lives.at(r.route).name, User: r.about.user, Issuer: r.about.issuer, Subjects: strings.Split(r.about.subjects, " "),
 			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), Place: r.index})
 		return true
 	})

@@ -15,9 +15,20 @@ import (
 // table is the routes at a time, and what leads to them. It never changes: a reload puts another one in its place, and requests that have
 // begun go on with the one they found.
 type table struct {
-	routes []*route
-	mux    *http.ServeMux
-	fresh  []*life // those that begin with it
+	routes     []*route
+	mux        *http.ServeMux
+	identities Identities // nil: callers are nobody
+	fresh      []*life    // those that begin with it
+}
+
+// Next is what a reload puts in the place of what there is.
+type Next struct {
+	Routes     []config.Route
+	Console    http.Handler // as in Options
+	Identities Identities   // as in Options
+	// Outdated are grounds of identities that Identities does not know any more, and why the streams that rest on them end: as revoked,
+	// which is at once, or as on a route that has changed.
+	Outdated map[uint32]delivery.Reason
 }
 
 // retired is a life whose streams are ending.
@@ -30,34 +41,39 @@ type retired struct {
 type Change struct {
 	Added, Changed, Removed []string // names of routes; Changed: only those whose streams end
 	Streams                 int      // that end
+	Revoked                 int      // of those: at once, since their tokens are not accepted any more
 }
 
-// Reload puts routes in the place of those that there are. All of them, or with an error none: then everything is as it was. Streams whose
-// route says the same as before go on; the others end within ROUTES_SPREAD. What bridge and the limiter need for the routes must be there
-// before. It must not be called at the same time as itself or Settle.
-func (s *Server) Reload(routes []config.Route, console http.Handler) (Change, error) {
+// Reload puts routes, and who callers are, in the place of those that there are. All of it, or with an error nothing: then everything is as it
+// was. Streams whose route says the same as before, and whose identity holds, go on; the others end within ROUTES_SPREAD. What bridge and the
+// limiter need for the routes must be there before. It must not be called at the same time as itself or Settle.
+func (s *Server) Reload(next Next) (Change, error) {
 	if s.Draining() {
 		return Change{}, errors.New("gateway: the process is draining, so its routes stay as they are")
 	}
-	next, err := s.newTable(routes, console)
+	if (s.cfg.Auth.Mode == "jwt") != (next.Identities != nil) {
+		return Change{}, errIdentities
+	}
+	t, err := s.newTable(next)
 	if err != nil {
 		return Change{}, err
 	}
 	old := s.current.Load()
-	s.install(next)
-	return s.retire(old, next), nil
+	s.install(t)
+	return s.retire(old, t, next.Outdated), nil
 }
 
 // newTable compiles routes. Its error names every route at fault.
-func (s *Server) newTable(routes []config.Route, console http.Handler) (*table, error) {
-	t := &table{}
+func (s *Server) newTable(next Next) (*table, error) {
+	t := &table{identities: next.Identities}
 	var errs []error
-	for _, cr := range routes {
+	for _, cr := range next.Routes {
 		rt, err := compileRoute(cr, s.cfg)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
+		rt.identities = t.identities
 		if was := s.current.Load().find(rt.name); was != nil && sameStreams(was.said, cr) {
 			rt.life = was.life
 		} else {
@@ -68,7 +84,7 @@ func (s *Server) newTable(routes []config.Route, console http.Handler) (*table, 
 		t.routes = append(t.routes, rt)
 	}
 	var err error
-	if t.mux, err = s.buildMux(t.routes, console); err != nil {
+	if t.mux, err = s.buildMux(t.routes, next.Console); err != nil {
 		errs = append(errs, err)
 	}
 	return t, errors.Join(errs...)
@@ -107,7 +123,7 @@ func (s *Server) install(next *table) {
 
 // retire ends the streams of what is not in the table any more. A request that is on its way with such a route is either in the table of
 // streams before this looks through it, and found; or it comes in later, and finds that its route is over when it has been handed over.
-func (s *Server) retire(old, next *table) Change {
+func (s *Server) retire(old, next *table, grounds map[uint32]delivery.Reason) Change {
 	var c Change
 	why := map[uint32]delivery.Reason{}
 	by := time.Now().Add(s.cfg.RoutesSpread)
@@ -134,7 +150,8 @@ func (s *Server) retire(old, next *table) Change {
 			c.Added = append(c.Added, rt.name)
 		}
 	}
-	c.Streams = s.spread(why)
+	s.outdate(grounds, by)
+	c.Streams, c.Revoked = s.spread(why, grounds)
 	return c
 }
 
@@ -143,21 +160,30 @@ func (t *table) streamsOn(path string) bool {
 	return slices.ContainsFunc(t.routes, func(rt *route) bool { return rt.path == path && len(rt.sources) > 0 })
 }
 
-// spread ends the streams of lives that are over, spread over ROUTES_SPREAD, and counts them.
-func (s *Server) spread(why map[uint32]delivery.Reason) int {
-	if len(why) == 0 {
-		return 0
+// spread ends the streams of lives that are over, and those that rest on grounds that are: spread over ROUTES_SPREAD, or at once where they are
+// revoked. It counts both kinds.
+func (s *Server) spread(lives, grounds map[uint32]delivery.Reason) (streams, revoked int) {
+	if len(lives)+len(grounds) == 0 {
+		return 0, 0
 	}
-	streams := 0
+	var atOnce []uint64
 	ends := map[delivery.Reason]map[uint64]struct{}{}
 	s.streams.each(0, func(r *row) bool {
-		if reason, ok := why[r.route]; ok {
-			if ends[reason] == nil {
-				ends[reason] = map[uint64]struct{}{}
-			}
-			ends[reason][r.tag()] = struct{}{}
-			streams++
+		reason, over := grounds[r.ground()]
+		if !over {
+			reason, over = lives[r.route]
 		}
+		switch {
+		case !over:
+			return true
+		case reason == delivery.Revoked:
+			atOnce = append(atOnce, r.tag())
+		case ends[reason] == nil:
+			ends[reason] = map[uint64]struct{}{r.tag(): {}}
+		default:
+			ends[reason][r.tag()] = struct{}{}
+		}
+		streams++
 		return true
 	})
 	for reason, tags := range ends {
@@ -166,14 +192,18 @@ func (s *Server) spread(why map[uint32]delivery.Reason) int {
 			return ok
 		}, reason, s.cfg.RoutesSpread)
 	}
-	return streams
+	if len(atOnce) > 0 {
+		s.condemned.add(atOnce, delivery.Revoked)
+	}
+	return streams, len(atOnce)
 }
 
-// Settle says whether every stream of a route that was taken away has ended, and clears up behind those that have. Until it is true it is to
-// be called now and then; it also ends at once what is late.
+// Settle says whether every stream of a route that was taken away has ended, and of everybody who is no longer who he was, and clears up
+// behind those that have. Until it is true it is to be called now and then; it also ends at once what is late.
 func (s *Server) Settle() bool {
+	current := s.settleGrounds()
 	if len(s.retired) == 0 {
-		return true
+		return current
 	}
 	open := make(map[uint32][]uint64, len(s.retired))
 	for _, r := range s.retired {
@@ -202,7 +232,7 @@ func (s *Server) Settle() bool {
 		return false
 	})
 	s.bury(gone)
-	return len(s.retired) == 0
+	return current && len(s.retired) == 0
 }
 
 // bury gives up the numbers of lives without streams, and the series of routes that there are no more.

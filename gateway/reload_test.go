@@ -19,7 +19,7 @@ import (
 
 func (r *rig) reload(routes ...config.Route) gateway.Change {
 	r.t.Helper()
-	c, err := r.server.Reload(routes, nil)
+	c, err := r.server.Reload(gateway.Next{Routes: routes})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestReload_WithAnErrorChangesNothing(t *testing.T) {
 	twice, broken := prices(), feed()
 	twice.Name = "twice"
 	broken.Params = map[string]string{"x": "("}
-	_, err := r.server.Reload([]config.Route{twice, prices(), broken}, nil)
+	_, err := r.server.Reload(gateway.Next{Routes: []config.Route{twice, prices(), broken}})
 	if err == nil || !strings.Contains(err.Error(), `"twice"`) || !strings.Contains(err.Error(), `"feed"`) {
 		t.Errorf("the error does not name both: %v", err)
 	}
@@ -236,7 +236,7 @@ func TestReload_IsRefusedWhileDraining(t *testing.T) {
 	rd.want("$ready")
 	r.drain()
 	eventually(t, "draining", r.server.Draining)
-	if _, err := r.server.Reload([]config.Route{feed()}, nil); err == nil {
+	if _, err := r.server.Reload(gateway.Next{Routes: []config.Route{feed()}}); err == nil {
 		t.Error("a reload while draining")
 	}
 	r.server.Stop()

@@ -218,12 +218,12 @@ func TestKick_EndsWhatFitsAndRemembersNothing(t *testing.T) {
 	}
 	a, b, c, id := open()
 	for _, f := range []gateway.Filter{{User: "carl"}, {Connection: "zzzzzz-1"}, {Connection: id + "0"}, {Connection: strings.ToUpper(id)}, {Route: "prices", User: "ann"},
-		{Route: "none"}, {Subject: "orders.>"}} {
+		{Route: "none"}, {Subject: "orders.>"}, {User: "ann", Issuer: "j"}, {Route: "prices", Issuer: "i"}} {
 		if n := r.server.Kick(f); n != 0 {
 			t.Errorf("%+v ended %d", f, n)
 		}
 	}
-	if n := r.server.Kick(gateway.Filter{User: "ann"}); n != 1 {
+	if n := r.server.Kick(gateway.Filter{User: "ann", Issuer: "i"}); n != 1 {
 		t.Errorf("%d", n)
 	}
 	a.wantFinal("kicked")
@@ -254,7 +254,7 @@ func TestConnections_ArePagedAndFiltered(t *testing.T) {
 				t.Errorf("%s is there twice", c.ID)
 			}
 			seen[c.ID] = true
-			if !c.Client.IsLoopback() || time.Since(c.Since) > time.Minute || len(c.Subjects) != 1 || (c.User == "ann") != (c.Route == "own") {
+			if !c.Client.IsLoopback() || time.Since(c.Since) > time.Minute || len(c.Subjects) != 1 || (c.User == "ann" && c.Issuer == "i") != (c.Route == "own") {
 				t.Errorf("%+v", c)
 			}
 		}
@@ -263,7 +263,7 @@ func TestConnections_ArePagedAndFiltered(t *testing.T) {
 	if len(seen) != 2*each || pages != 4 {
 		t.Errorf("%d connections on %d pages", len(seen), pages)
 	}
-	for f, n := range map[gateway.Filter]int{{User: "ann"}: each, {Subject: "prices.S3"}: 1, {Route: "prices"}: each, {User: "bob"}: 0} {
+	for f, n := range map[gateway.Filter]int{{User: "ann"}: each, {Subject: "prices.S3"}: 1, {Route: "prices"}: each, {User: "bob"}: 0, {Issuer: "i"}: each, {Issuer: "j"}: 0} {
 		if list, next := r.server.Connections(f, 0, 100); len(list) != n || next != 0 {
 			t.Errorf("%+v: %d connections, next %d", f, len(list), next)
 		}

@@ -36,9 +36,10 @@ type route struct {
 	publish  *publisher
 	cors     *cors.Cors // nil: no other origin may read
 
-	identified  bool // callers have identities
-	required    bool // and must show one
-	credentials bool // pages of other origins may send cookies
+	identities  Identities // of the table that it is in; nil: callers are nobody
+	identified  bool       // callers have identities
+	required    bool       // and must show one
+	credentials bool       // pages of other origins may send cookies
 	require     []auth.Rule
 
 	unsafe bool // clients may name subjects whose first token is a wildcard

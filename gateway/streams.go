@@ -16,9 +16,12 @@ type stream struct {
 	addr     [16]byte
 	route    uint32 // index in Server.lives
 	gen      uint32 // odd while taken, so that no tag is 0 and an old tag never meets a new stream
-	next     uint32 // free list
+	link     uint32 // taken: the ground of its identity, 0 without one or before it is admitted; free: the next one that is
 	admitted uint8  // 1: as its user too, not only as its address
 }
+
+// ground is what the identity of a stream in the table rests on (see auth.Identity.Ground).
+func (st *stream) ground() uint32 { return st.link }
 
 func (st *stream) address() netip.Addr { return netip.AddrFrom16(st.addr).Unmap() }
 
@@ -44,11 +47,14 @@ type streams struct {
 	abouts []*[streamSlab]about      // guarded by mu; beside slabs: what operators are told of them
 	free   uint32                    // guarded by mu
 	used   int                       // guarded by mu
+	// changes is how often an admission has come, become more, or gone; guarded by mu.
+	changes uint64
 }
 
 // about is what operators see of a stream beyond the table.
 type about struct {
 	user     string // sub
+	issuer   string // iss; of all its tokens the same bytes
 	subjects string // with spaces between, which are in none of them
 	began    int64  // Unix seconds
 }
@@ -67,18 +73,21 @@ func (t *streams) take(route uint32, number uint64, addr netip.Addr) uint64 {
 	}
 	i := t.free
 	st := t.at(i)
-	t.free = st.next
+	t.free = st.link
 	t.used++
+	t.changes++
 	*st = stream{number: number, addr: addr.As16(), route: route, gen: st.gen + 1}
 	return uint64(st.gen)<<32 | uint64(i)
 }
 
-// admit notes that the stream of a tag that is in the table has been admitted as its user too.
-func (t *streams) admit(tag uint64, user ratelimit.User) {
+// admit notes that the stream of a tag that is in the table has been admitted as its user too. It must be called before the last look at the
+// identity: whichever comes first, that look or the reload of what it rests on, finds what the other has left.
+func (t *streams) admit(tag uint64, user ratelimit.User, ground uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	st := t.at(uint32(tag))
-	st.user, st.admitted = user, 1
+	st.user, st.link, st.admitted = user, ground, 1
+	t.changes++
 }
 
 // give takes a stream out. It is false when the tag is not, or no longer, in the table.
@@ -94,7 +103,7 @@ func (t *streams) give(tag uint64) (stream, bool) {
 		return stream{}, false
 	}
 	out := *st
-	*st = stream{gen: gen + 1, next: t.free}
+	*st = stream{gen: gen + 1, link: t.free}
 	if t.owned {
 		t.owners[i/streamSlab][i%streamSlab] = auth.Marks{}
 	}
@@ -103,6 +112,7 @@ func (t *streams) give(tag uint64) (stream, bool) {
 	}
 	t.free = i
 	t.used--
+	t.changes++
 	return out, true
 }
 
@@ -119,9 +129,9 @@ func (t *streams) grow() {
 	base := uint32(len(t.slabs) * streamSlab)
 	slab := new([streamSlab]stream)
 	for i := range slab {
-		slab[i].next = base + uint32(i) + 1
+		slab[i].link = base + uint32(i) + 1
 	}
-	slab[streamSlab-1].next = noStream
+	slab[streamSlab-1].link = noStream
 	t.slabs = append(t.slabs, slab)
 	if t.owned {
 		t.owners = append(t.owners, new([streamSlab]auth.Marks))

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,38 +11,6 @@ import (
 	"headgate/internal/cursor"
 	"headgate/internal/subject"
 )
-
-func TestPathParameters_MustBeOneToken(t *testing.T) {
-	r := start(t)
-	for _, value := range []string{"a.b", "%2E%2E", ".", "%2E", "*", "%3E", ">", "a%2Eb", "a%20b", "a%09b", "a%00b", "%0D%0Adata:x", "%C0%AE", "%FF",
-		"%E2%80%83", strings.Repeat("x", 129), "%EF%BF%BD"} {
-		resp := r.get("/v1/prices/" + value)
-		if value == "." { // a dot segment is no path at all
-			resp.problem(t, http.StatusNotFound, "not-found")
-			continue
-		}
-		detail := resp.problem(t, http.StatusBadRequest, "parameter-invalid")
-		if !strings.Contains(detail, "{symbol}") || !strings.Contains(detail, "one subject token") {
-			t.Errorf("%s: detail %q", value, detail)
-		}
-	}
-	for value, want := range map[string]string{"ACME": "ACME", "a-b_c": "a-b_c", "%24JS": "$JS", "%C3%A9": "é", "a%2Fb": "a/b", "_INBOX": "_INBOX",
-		strings.Repeat("x", 128): strings.Repeat("x", 128)} {
-		r.open("/v1/prices/" + value).want("$ready")
-		if got := r.bridge.subjects(); !slices.Equal(got, []string{"prices." + want}) {
-			t.Errorf("%s: subjects %q", value, got)
-		}
-	}
-}
-
-func TestPathParameters_NeverReachNATSsOwnSubjects(t *testing.T) {
-	route := prices()
-	route.UnsafeFirstToken, route.Sources[0].Subject = true, "{symbol}.>"
-	r := start(t, withRoutes(route))
-	for _, value := range []string{"%24JS", "$SYS", "_INBOX", "%5FINBOX"} {
-		r.get("/v1/prices/"+value).problem(t, http.StatusBadRequest, "parameter-invalid")
-	}
-}
 
 func TestPathParameters_FollowTheRoutesPattern(t *testing.T) {
 	route := prices()
@@ -193,27 +160,6 @@ func FuzzQuery(f *testing.F) {
 			if subject.Valid(s) != nil || subject.Internal(s) || !subject.Covers("feed.>", s) && !subject.Covers("news.*", s) {
 				t.Errorf("%q: subject %q got through", raw, s)
 			}
-		}
-	})
-}
-
-func FuzzPathParameter(f *testing.F) {
-	for _, s := range []string{"ACME", "..", ">", "$JS", "\xc0\xae", "a b", "\u2028"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		req := &http.Request{Method: "GET", URL: &url.URL{Path: "/"}, Header: http.Header{}}
-		req.SetPathValue("symbol", value)
-		subjects, _, err := gateway.Specs(prices(), 8, req)
-		if err != nil {
-			if slug, ok := gateway.Refused(err); !ok || slug != "parameter-invalid" {
-				t.Fatalf("%q: %v", value, err)
-			}
-			return
-		}
-		if want := fmt.Sprintf("prices.%s", value); len(subjects) != 1 || subjects[0] != want || subject.ValidLiteral(want) != nil ||
-			strings.Count(want, ".") != 1 {
-			t.Errorf("%q became %q", value, subjects)
 		}
 	})
 }

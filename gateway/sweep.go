@@ -82,7 +82,7 @@ func (s *Server) own(tag uint64, id *auth.Identity, specs []flow.Spec) {
 	var m auth.Marks
 	var a about
 	if id != nil {
-		m, a.user = id.Marks(), id.Subject()
+		m, a.user, a.issuer = id.Marks(), id.Subject(), id.Issuer()
 	}
 	if s.streams.described {
 		a.began = s.now().Unix()

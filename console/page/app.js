@@ -1,14 +1,18 @@
 // The page: form, stream, counters and table brought together.
 import { $, copy, make } from './dom.js';
 import { Continuity } from './continuity.js';
+import { download } from './download.js';
 import { Form } from './form.js';
 import { Log } from './log.js';
 import { Meter } from './meter.js';
 import { describe } from './notices.js';
 import { Phases } from './phases.js';
 import { setUpPublish } from './publish.js';
+import { keep, setting } from './settings.js';
 import * as snippets from './snippets.js';
+import { Status } from './status.js';
 import { Stream, parseJSON } from './stream.js';
+import { setUpTheme } from './theme.js';
 import { Token } from './token.js';
 
 const TYPES = 12; // event types in the EventSource snippet
@@ -16,6 +20,7 @@ const TYPES = 12; // event types in the EventSource snippet
 const info = await (await fetch('routes.json')).json();
 const meter = new Meter();
 const phases = new Phases();
+const status = new Status();
 const continuity = new Continuity();
 const log = new Log(() => {
   meter.show();
@@ -27,33 +32,14 @@ const log = new Log(() => {
 const types = new Set();
 let stream = null;
 let state = 'idle';
-let countdown = 0;
-let tab = 'curl';
+let tab = setting('snippet', 'curl');
 let form = null;
 let token = null;
 
 function show(name, detail) {
   state = name;
-  clearInterval(countdown);
-  $('state').dataset.state = name;
-  const say = (text) => {
-    $('state-text').textContent = text;
-    $('announce').textContent = text;
-  };
-  if (name === 'idle') say('Not connected');
-  if (name === 'connecting') say('Connecting');
-  if (name === 'open') say('Connected');
-  if (name === 'cut') say('Cut: reconnect when you like');
-  if (name === 'ended') say(detail.why);
-  if (name === 'refused') say(`Refused with ${detail.status}`);
-  if (name === 'waiting') {
-    const why = detail.end ? `Ended by headgate (${detail.end.cause || detail.end.reason})` : detail.why;
-    say(`${why}, reconnecting`);
-    const tick = () => { $('state-text').textContent = `${why}. Reconnecting in ${Math.max(0, Math.ceil((detail.until - Date.now()) / 1000))} s`; };
-    tick();
-    countdown = setInterval(tick, 250);
-    note('waiting', why);
-  }
+  status.show(name, detail);
+  if (name === 'waiting') note('waiting', status.why);
   if (name === 'cut') {
     note('cut', `Connection cut by you${stream.lastId ? `, after ${stream.lastId}` : ''}`);
     if (form.route.ids) form.position(stream.lastId);
@@ -99,7 +85,7 @@ function block(b) {
   if (b.dispatch && b.type === '$end' && parseJSON(b.data)?.reason === 'token-expired') token.ended();
   if (seen.kind === 'gap') {
     meter.gaps++;
-    $('announce').textContent = seen.note;
+    status.gap(seen.note);
   }
   if (seen.kind === 'event' && types.size < TYPES && !types.has(b.type)) {
     types.add(b.type);
@@ -149,10 +135,16 @@ function connect() {
   meter.reset();
   continuity.reset();
   types.clear();
+  status.begin(form.route.name);
   stream = new Stream(request.url, request, { state: show, block, head, problem, token: () => token.text });
-  $('state-url').textContent = stream.target;
-  form.save(true);
+  $('state-url').textContent = $('state-url').title = stream.target;
+  save(true);
   stream.open();
+}
+
+function save(connected) {
+  form.save(connected);
+  keep('stream', String(form.state()));
 }
 
 // reconnect goes on behind the last id, or where the box says.
@@ -175,11 +167,30 @@ function snippet() {
   }[tab]();
 }
 
+// resumed is the request that goes on behind what has been seen.
+function resumed() {
+  const request = { ...form.request(), token: token.text !== '' };
+  if (stream && stream.url === request.url && stream.lastId !== '') request.lastId = stream.lastId;
+  return request;
+}
+
+// setUpKeys are for whoever has the page open all day: / searches, p pauses. Not where somebody writes.
+function setUpKeys() {
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select')) return;
+    if (event.key === '/') $('filter').focus();
+    else if (event.key === 'p') log.pause(!log.paused);
+    else return;
+    event.preventDefault();
+  });
+}
+
 function setUpTabs() {
   const names = info.natsURL ? ['curl', 'EventSource', 'fetch', 'nats'] : ['curl', 'EventSource', 'fetch'];
   const tabs = names.map((name) => make('button', { type: 'button', role: 'tab', id: `tab-${name}`, 'aria-controls': 'snippet-panel', text: name }));
   const select = (i, focus) => {
     tab = names[i];
+    if (focus !== undefined) keep('snippet', tab);
     tabs.forEach((node, j) => {
       node.setAttribute('aria-selected', String(i === j));
       node.tabIndex = i === j ? 0 : -1;
@@ -189,28 +200,30 @@ function setUpTabs() {
     snippet();
   };
   tabs.forEach((node, i) => {
-    node.addEventListener('click', () => select(i));
+    node.addEventListener('click', () => select(i, false));
     node.addEventListener('keydown', (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (step) select((i + step + tabs.length) % tabs.length, true);
     });
   });
   $('tabs').append(...tabs);
-  select(0);
+  select(Math.max(0, names.indexOf(tab)));
   $('copy').addEventListener('click', (event) => copy($('snippet').textContent, event.currentTarget));
 }
 
 function setUp() {
   $('insecure').hidden = !info.insecure;
   $('version').textContent = info.version || '';
+  setUpTheme(() => meter.draw());
+  setUpKeys();
   token = new Token(info, () => snippet());
   form = new Form(info.routes, () => {
     if (!form) return;
     snippet();
     buttons();
-    if (!running()) form.save(false);
+    if (!running()) save(false);
   });
-  setUpPublish(info.routes);
+  setUpPublish(info.routes, () => token.text);
   if (form.routes.length === 0) {
     $('form-error').textContent = 'No route of this gateway opens a stream.';
     $('form-error').hidden = false;
@@ -222,14 +235,18 @@ function setUp() {
     if (running() && form.request().url === stream.url) {
       stream.close();
       form.forget();
-      form.save(false);
+      save(false);
     } else connect();
   });
   $('cut').addEventListener('click', () => {
     if (again()) reconnect();
     else if (running()) stream.cut();
   });
-  if (form.load()) connect();
+  $('copy-curl').addEventListener('click', (event) => copy(snippets.curl(resumed()), event.currentTarget));
+  $('download').addEventListener('click', () => download(log.wanted(), form.route.name));
+  // What the address says is stronger than what was picked last, and only an address connects.
+  if (form.load(location.hash.slice(1))) connect();
+  else if (location.hash === '') form.load(setting('stream', ''));
 }
 
 setUp();

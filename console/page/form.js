@@ -136,11 +136,17 @@ export class Form {
     this.onChange();
   }
 
-  // save puts the form into the page's address, so that a stream can be reloaded, kept and sent to a colleague.
-  save(connected) {
+  // state is what was picked, without a position.
+  state() {
     const state = new URLSearchParams({ route: this.route.name });
     for (const [name, value] of Object.entries(this.params.values())) state.append(`p.${name}`, value);
     if (this.route.allow) for (const subject of this.subjects()) state.append('subject', subject);
+    return state;
+  }
+
+  // save puts the form into the page's address, so that a stream can be reloaded, kept and sent to a colleague.
+  save(connected) {
+    const state = this.state();
     const { lastId, since } = this.request();
     if (lastId !== '' && lastId !== this.filled) state.append('id', lastId);
     if (since !== '') state.append('since', since);
@@ -149,8 +155,8 @@ export class Form {
   }
 
   // load reads it back, and says whether it asks to connect.
-  load() {
-    const state = new URLSearchParams(location.hash.slice(1));
+  load(text) {
+    const state = new URLSearchParams(text);
     if (!this.routes.some((route) => route.name === state.get('route'))) return false;
     $('route').value = state.get('route');
     const values = {};

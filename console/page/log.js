@@ -1,17 +1,23 @@
 // The live table. Entries arrive at any rate; the DOM is touched once per animation frame and holds a bounded number of rows. The
 // table holds still while it is paused, scrolled down, or while a row has the focus, so that nobody reads a moving target.
 import { $, copy, count, make, time } from './dom.js';
+import { Filter } from './filter.js';
+import { pretty } from './json.js';
+import { keep, setting } from './settings.js';
 import { parseJSON } from './stream.js';
 
 const ROWS = 400; // in the DOM
-const KEPT = 4000; // in memory, for the filter
+const KEPT = 4000; // in memory at least, for the filter and the download, and at most twice as many
+const ROOM = 16 << 20; // characters of data in memory
 const SHOWN = 400; // characters of data in a row; the rest is in the detail
 
 export class Log {
   constructor(onFrame) {
     this.onFrame = onFrame;
     this.entries = []; // oldest first
+    this.size = 0; // characters in entries
     this.fresh = 0; // entries at the end that are not shown yet
+    this.filter = new Filter(() => this.refresh());
     this.paused = false;
     this.scheduled = false;
     this.reread = false; // show everything anew, the filter has changed
@@ -21,19 +27,46 @@ export class Log {
     this.grid.addEventListener('keydown', (event) => this.key(event));
     this.grid.addEventListener('focusout', () => this.schedule());
     this.rows.addEventListener('click', (event) => this.click(event));
-    $('filter').addEventListener('input', () => this.refresh());
-    $('show-beats').addEventListener('change', () => this.refresh());
+    $('wrap').addEventListener('change', () => this.wrap($('wrap').checked));
     $('clear').addEventListener('click', () => this.clear());
     $('pause').addEventListener('click', () => this.pause(!this.paused));
     $('more').addEventListener('click', () => this.follow());
+    this.wrap(setting('wrap', false));
   }
 
   // add takes {at, kind, type, id, data, note, phase}: note replaces the data in the row, not in the detail.
   add(entry) {
     this.entries.push(entry);
+    this.size += entry.data.length;
     this.fresh++;
-    if (this.entries.length >= KEPT * 2) this.entries = this.entries.slice(-KEPT);
+    this.filter.see(entry);
+    this.bound();
     this.schedule();
+  }
+
+  // bound forgets the oldest, in large steps: a step for each event would cost more than the event.
+  bound() {
+    if (this.entries.length < KEPT * 2 && this.size < ROOM * 2) return;
+    let first = this.entries.length;
+    let room = ROOM;
+    while (first > Math.max(0, this.entries.length - KEPT) && room > 0) {
+      first--;
+      room -= this.entries[first].data.length;
+    }
+    this.entries = this.entries.slice(first);
+    this.size = ROOM - room;
+  }
+
+  // wanted are the entries in memory that the filter lets through, oldest first.
+  wanted() {
+    return this.entries.filter((entry) => this.filter.wanted(entry));
+  }
+
+  // wrap shows data in full, over several lines.
+  wrap(on) {
+    $('wrap').checked = on;
+    this.rows.classList.toggle('wrapped', on);
+    keep('wrap', on);
   }
 
   schedule() {
@@ -68,25 +101,20 @@ export class Log {
     const rows = [];
     const first = Math.max(0, this.entries.length - this.fresh);
     for (let i = this.entries.length - 1; i >= first && rows.length < ROWS; i--) {
-      if (this.wanted(this.entries[i])) rows.push(this.row(this.entries[i]));
+      if (this.filter.wanted(this.entries[i])) rows.push(this.row(this.entries[i]));
     }
     this.fresh = 0;
     this.rows.prepend(...rows);
     while (this.rows.childElementCount > ROWS) this.rows.lastElementChild.remove();
     $('empty').hidden = this.rows.childElementCount > 0;
-    $('kept').textContent = this.entries.length > ROWS ? `The newest ${count(ROWS)} rows are shown; the filter searches the newest ${count(Math.min(KEPT, this.entries.length))}.` : '';
+    $('empty-text').textContent = this.entries.length > 0 ? 'The filter lets nothing through that is here.' : 'Pick a route and press Connect. Events appear here as they arrive.';
+    $('kept').textContent = this.entries.length > ROWS ? `The newest ${count(ROWS)} rows are shown; filter and download have the newest ${count(this.entries.length)}.` : '';
   }
 
   tell(waiting) {
     const more = $('more');
     more.hidden = waiting === 0;
     if (waiting > 0) more.textContent = `${count(waiting)} new: show`;
-  }
-
-  wanted(entry) {
-    if (entry.kind === 'beat' && !$('show-beats').checked) return false;
-    const text = $('filter').value.toLowerCase();
-    return text === '' || (entry.phase || '').includes(text) || entry.type.toLowerCase().includes(text) || entry.data.toLowerCase().includes(text);
   }
 
   row(entry) {
@@ -167,6 +195,7 @@ export class Log {
 
   clear() {
     this.entries = [];
+    this.size = 0;
     this.refresh();
   }
 }
@@ -190,10 +219,10 @@ function brief(data) {
 
 function detail(entry) {
   const value = parseJSON(entry.data);
-  const text = value !== undefined && typeof value === 'object' ? JSON.stringify(value, null, 2) : entry.data;
+  const shown = value !== null && typeof value === 'object' ? pretty(entry.data) : [entry.data || '(no data)'];
   const button = make('button', { type: 'button', text: 'Copy data' });
   button.addEventListener('click', () => copy(entry.data, button));
   const facts = make('p', { class: 'hint' }, button, ` ${count(entry.data.length)} characters${entry.id ? ', id ' : ''}`);
   if (entry.id) facts.append(make('code', { text: entry.id }));
-  return make('div', { class: 'detail', role: 'gridcell' }, make('pre', { text: text || '(no data)' }), facts);
+  return make('div', { class: 'detail', role: 'gridcell' }, make('pre', {}, ...shown), facts);
 }

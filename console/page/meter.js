@@ -8,7 +8,6 @@ export class Meter {
     this.canvas = $('spark');
     this.reset();
     setInterval(() => this.second(), 1000);
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.draw());
   }
 
   reset() {

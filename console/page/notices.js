@@ -26,7 +26,7 @@ export function describe(block, part) {
     case '$live':
       return { kind: 'ready', note: caughtUp(part) };
     case '$snapshot':
-      return { kind: 'ready', note: `The initial state is complete: ${data.count} events` };
+      return { kind: 'ready', note: `The initial state is complete: ${data.count === 1 ? '1 event' : `${data.count} events`}` };
     case '$gap':
       return { kind: 'gap', note: gap(data) };
     case '$expiring':

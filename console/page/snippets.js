@@ -17,8 +17,8 @@ export function curl(request) {
   return `curl -N${token}${id} ${quote(since(request))}`;
 }
 
-export function curlPublish(url, body, kind) {
-  return `curl -H ${quote(`Content-Type: ${kind}`)} --data-binary ${quote(body)} ${quote(url)}`;
+export function curlPublish(url, body, kind, token) {
+  return `curl${token ? ' -H "Authorization: Bearer $TOKEN"' : ''} -H ${quote(`Content-Type: ${kind}`)} --data-binary ${quote(body)} ${quote(url)}`;
 }
 
 export function eventSource(request) {

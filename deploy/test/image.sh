@@ -7,6 +7,8 @@
 #
 #   deploy/test/image.sh                       for this machine's platform
 #   deploy/test/image.sh linux/amd64 linux/arm64   the others are built too, and not run
+#   VERSION=1.2.3 OUT=dist deploy/test/image.sh    says that version, and keeps the images there, for docker load and podman load
+#   BASES=official deploy/test/image.sh            on the bases that the Dockerfile names, from their registries
 #
 # On Debian: apt-get install buildah podman runc busybox-static curl. As root.
 set -euo pipefail
@@ -55,20 +57,31 @@ base_static() {
   echo 'nonroot:x:65532:' > "$work/static/etc/group"
   cp /etc/ssl/certs/ca-certificates.crt "$work/static/etc/ssl/certs/" 2>/dev/null || true
   buildah "${store[@]}" copy -q "$c" "$work/static" / >/dev/null
-  buildah "${store[@]}" commit -q --rm "$c" "localhost/static:${1#linux/}"
+  buildah "${store[@]}" commit -q --rm --timestamp 0 "$c" "localhost/static:${1#linux/}"
 }
 
 say "building with $(buildah --version | cut -d' ' -f1-3), $(go version | cut -d' ' -f3)"
 go mod download
-base_golang
-version=$(sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' deploy/chart/Chart.yaml)
+bases=${BASES:-local}
+case $bases in
+  local) base_golang ;;
+  official) ;;
+  *) die "BASES=$bases: local makes them here, official takes those of the Dockerfile" ;;
+esac
+version=${VERSION:-}
+[ -n "$version" ] || version=$(sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' deploy/chart/Chart.yaml)
+revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 for p in "${platforms[@]}"; do
-  base=$(base_static "$p" | tail -1)
-  # --pull=never: with a base that is missing this fails instead of asking a registry. --format docker: OCI images have no HEALTHCHECK.
-  buildah "${store[@]}" bud -q --pull=never --format docker --platform "$p" --timestamp 0 \
-    -v "$(go env GOROOT):/usr/local/go:ro" -v "$(go env GOMODCACHE)/cache/download:/modules:ro" --build-arg GOPROXY=file:///modules \
-    --build-arg BUILDPLATFORM="$native" --build-arg BASE="$base" --build-arg VERSION="$version" \
-    --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" -t "$image-${p#linux/}" . >/dev/null
+  if [ "$bases" = local ]; then
+    # --pull=never: with a base that is missing this fails instead of asking a registry.
+    from=(--pull=never -v "$(go env GOROOT):/usr/local/go:ro" -v "$(go env GOMODCACHE)/cache/download:/modules:ro"
+      --build-arg GOPROXY=file:///modules --build-arg BASE="$(base_static "$p" | tail -1)")
+  else
+    from=(--pull) # a newer patch of Go or newer certificates, where there are any
+  fi
+  # --format docker: OCI images have no HEALTHCHECK.
+  buildah "${store[@]}" bud -q "${from[@]}" --format docker --platform "$p" --timestamp 0 --build-arg BUILDPLATFORM="$native" \
+    --build-arg VERSION="$version" --build-arg REVISION="$revision" -t "$image-${p#linux/}" . >/dev/null
   say "built for $p"
 done
 image=$image-${native#linux/}
@@ -82,12 +95,19 @@ for label in title description licenses version revision created source; do
   expect "label $label" grep -qx "org.opencontainers.image.$label" <<<"$labels"
 done
 
-say "the same sources and flags on the host give the same bytes"
-CGO_ENABLED=0 go build -tags nodev -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$version" -o "$work/headgate" .
+value() { inspect "{{index .Docker.Config.Labels \"org.opencontainers.image.$1\"}}"; }
+expect "the labels say version $version and this commit" [ "$(value version) $(value revision)" = "$version $revision" ]
+
 c=$(buildah "${store[@]}" from --pull=never "$image")
 mount=$(buildah "${store[@]}" mount "$c")
-expect "the image's binary is reproducible" cmp "$mount/headgate" "$work/headgate"
 built=$(go version -m "$mount/headgate")
+go=$(awk 'NR == 1 {print $NF}' <<<"$built")
+if [ "$go" = "$(go env GOVERSION)" ]; then
+  CGO_ENABLED=0 go build -tags nodev -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$version -X main.commit=$revision" -o "$work/headgate" .
+  expect "the same sources and flags on the host give the same bytes" cmp "$mount/headgate" "$work/headgate"
+else
+  say "not compared with a build on the host: that is $(go env GOVERSION), and the base has $go"
+fi
 expect "it is static" grep -q 'CGO_ENABLED=0' <<<"$built"
 expect "nothing of nats-server is in it" [ "$(grep -c nats-server <<<"$built")" = 0 ]
 files=$(cd "$mount" && find . -type f | sort | tr '\n' ' ')
@@ -123,6 +143,8 @@ expect "no capability" [ "$(status CapEff)$(status CapBnd)" = 000000000000000000
 expect "no new privileges" [ "$(status NoNewPrivs)" = 1 ]
 expect "the root is read-only" sh -c "awk '\$5 == \"/\" {print \$6}' /proc/$pid/mountinfo | grep -q ^ro"
 # podman gives the command of a health check to systemd; here it is run as podman would.
+expect "it says its version, its commit and its Go" [ "$(podman "${store[@]}" --runtime runc exec headgate /headgate -version)" = \
+  "headgate $version (commit $revision, $go, $native)" ]
 expect "HEALTHCHECK says alive" podman "${store[@]}" --runtime runc exec headgate /headgate -healthcheck
 
 curl -sN "http://127.0.0.1:$http/v1/prices/ACME" > "$work/stream" &
@@ -137,4 +159,14 @@ podman "${store[@]}" --runtime runc stop -t 20 headgate >/dev/null
 until_ok "the drain ends the stream" grep -q '"draining"' "$work/stream" || { cat "$work/stream"; die "no \$end"; }
 expect "it ends by itself, with 0" [ "$(podman "${store[@]}" inspect --format '{{.State.ExitCode}}' headgate)" = 0 ]
 sed 's/^/    /' "$work/stream"
+
+if [ -n "${OUT:-}" ]; then
+  mkdir -p "$OUT"
+  for p in "${platforms[@]}"; do
+    file=$OUT/headgate_${version}_image_${p//\//_}.tar
+    rm -f "$file" # an archive is not added to
+    buildah "${store[@]}" push -q "localhost/headgate:test-${p#linux/}" "docker-archive:$file:headgate:$version"
+    say "kept  $file"
+  done
+fi
 finish

@@ -22,7 +22,11 @@ export function record({ connect, Parser }) {
   // parse gives the blocks of a stream that comes in pieces, cut at these places.
   globalThis.parse = (bytes, cuts) => {
     const blocks = [];
-    const parser = new Parser((block) => blocks.push(block));
+    let retry = null;
+    const parser = new Parser((block) => {
+      blocks.push({ ...block, retry });
+      retry = null;
+    }, '', (wait) => { retry = wait; });
     let at = 0;
     for (const cut of [...cuts, bytes.length]) {
       parser.push(Uint8Array.from(bytes.slice(at, cut)));

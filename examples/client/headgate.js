@@ -217,7 +217,7 @@ export class Stream {
   }
 
   async #read(reader, watch) {
-    const parser = new Parser((block) => this.#block(block), this.lastEventId);
+    const parser = new Parser((block) => this.#block(block), this.lastEventId, (wait) => { if (!this.#end) this.#retry = wait; });
     while (!this.#end) { // nothing comes behind it
       const { done, value } = await reader.read();
       if (done) return;
@@ -226,10 +226,9 @@ export class Stream {
     }
   }
 
-  #block({ type, data, lastEventId, retry }) {
+  #block({ type, data, lastEventId }) {
     if (this.#over || this.#end) return;
     this.lastEventId = lastEventId;
-    if (retry !== null) this.#retry = retry;
     if (data === null) return;
     if (!type.startsWith('$')) return this.#tell('onEvent', { type, data, lastEventId });
     const said = parseJSON(data) ?? {};
@@ -296,22 +295,24 @@ class Watch {
 
 /**
  * The event stream parser of the HTML Living Standard, section 9.2.6. It gives every block, also those for which an EventSource would fire
- * nothing: `data` is null then.
+ * nothing: `data` is null then. A `retry` counts as soon as its line has ended, also where its block never does.
  */
 export class Parser {
   #onBlock;
+  #onRetry;
   #decoder = new TextDecoder(); // which drops one byte order mark at the start (Encoding Standard, section 6.1)
   #rest = ''; // of a line whose end has not come yet
   #afterCR = false; // an LF that follows belongs to it
   #lines = 0;
   #type = '';
   #data = [];
-  #retry = null;
   #id; // counts from the end of its block on
 
-  /** @param {(block: {type: string, data: string | null, lastEventId: string, retry: number | null}) => void} onBlock */
-  constructor(onBlock, lastEventId = '') {
+  /** @param {(block: {type: string, data: string | null, lastEventId: string}) => void} onBlock
+   * @param {string} [lastEventId] @param {(milliseconds: number) => void} [onRetry] */
+  constructor(onBlock, lastEventId = '', onRetry = () => {}) {
     this.#onBlock = onBlock;
+    this.#onRetry = onRetry;
     this.#id = lastEventId;
   }
 
@@ -339,14 +340,14 @@ export class Parser {
     if (name === 'data') this.#data.push(value);
     else if (name === 'event') this.#type = value;
     else if (name === 'id' && !value.includes('\0')) this.#id = value;
-    else if (name === 'retry' && /^[0-9]+$/.test(value) && Number.isSafeInteger(Number(value))) this.#retry = Number(value);
+    else if (name === 'retry' && /^[0-9]+$/.test(value) && Number.isSafeInteger(Number(value))) this.#onRetry(Number(value));
   }
 
   #block() {
     if (this.#lines === 0) return;
     const data = this.#data.length === 0 ? null : this.#data.join('\n');
-    const block = { type: this.#type || 'message', data, lastEventId: this.#id, retry: this.#retry };
-    [this.#lines, this.#type, this.#data, this.#retry] = [0, '', [], null];
+    const block = { type: this.#type || 'message', data, lastEventId: this.#id };
+    [this.#lines, this.#type, this.#data] = [0, '', []];
     this.#onBlock(block);
   }
 }

@@ -101,29 +101,6 @@ func (d *decoder) fail(at pos, p Problem) {
 	d.r.fail(p)
 }
 
-// excerpt shows the line, cut when it is long, and a caret below the column.
-func excerpt(line string, at pos) string {
-	const most = 100
-	runes := []rune(strings.ToValidUTF8(strings.TrimRight(line, "\r"), "\uFFFD"))
-	column := min(at.column-1, len(runes))
-	if from := column - most/2; len(runes) > most && from > 0 {
-		runes, column = append([]rune("…"), runes[from:]...), most/2+1
-	}
-	if len(runes) > most {
-		runes = append(runes[:most:most], '…')
-	}
-	for i, c := range runes {
-		if c < ' ' || c == 0x7f {
-			runes[i] = ' '
-		}
-	}
-	margin := fmt.Sprintf("%4d | ", at.line)
-	if len(strings.TrimSpace(string(runes))) == 0 {
-		return ""
-	}
-	return margin + string(runes) + "\n" + strings.Repeat(" ", len(margin)-2) + "| " + strings.Repeat(" ", column) + "^"
-}
-
 // decode puts the node into dst. path names the field for messages: routes[2].source.
 func (d *decoder) decode(n ast.Node, dst reflect.Value, path string, depth int) {
 	if d.nodes++; d.nodes > maxNodes || depth > maxDepth {

@@ -147,3 +147,40 @@ func TestPrint_HidesTheQueryOfAJWKSURL(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// A line of the routes file is shown with what is wrong in it, and not with the secrets that it may hold beside that.
+func TestSecrets_OfTheRoutesFileAreInNoExcerpt(t *testing.T) {
+	const word = "hunter2"
+	for _, block := range []string{
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: "http://a.example/k?api_key=hunter2"}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: "/k?api_key=hunter2"}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: 'https://a.example/k?api="a", x= hunter2', algorithms: [none]}]}`,
+		`auth: {issuers: [{issuer: a, audience: [], jwks_url: "https://a.example/k?api_key=hunter2"}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: "https://a.example/k?api_key=hunter2", algorithms: [none]}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: "https://a.example/k?api_key=hunter2", jwksurl: x}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: "https://a.example/k?api_key=hunter2"]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: ["https://a.example/k?api_key=hunter2"]}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: "https://u:hunter2@a.example/k"}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: "https://u:/?#hunter2@a.example/k", algorithms: [none]}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], jwks_url: "https://u:hunter2@a.example/k", algorithms: [HS256]}]}`,
+		"auth:\n  issuers:\n    - issuer: a\n      audience: [h]\n      jwks_url: http://a.example/k?api_key=hunter2\n",
+		`auth: {issuers: [{issuer: a, audience: [h], secret_file: hunter2}]}`,
+		`auth: {issuers: [{issuer: a, audience: [], secret_file: hunter2}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], secret_file: "x,hunter2", algorithms: [RS256]}]}`,
+		`auth: {issuers: [{issuer: a, audience: [h], "secret_file" : 'x hunter2', algorithms: [RS256]}]}`,
+	} {
+		_, list := loadJWT(t, "version: 1\n"+block+"\nroutes: [{name: a, path: /a, source: {type: core, subject: a}}]\n")
+		if text := list.Error(); len(list) == 0 || strings.Contains(text, word) {
+			t.Errorf("%s:\n%s", block, text)
+		}
+	}
+	line := `{jwks_url: "https://ü:pw@a/k?x=1", a: 2}`
+	if got := hideSecrets(line); len([]rune(got)) != len([]rune(line)) || got != `{jwks_url: "https://****@a/k?***********` {
+		t.Errorf("%s", got)
+	}
+	for _, harmless := range []string{`cors: {origins: ["https://app.example"]}`, `{secret_file: /run/secrets/hs, algorithms: [XX]}`, `event: {type: "a?b"}`} {
+		if got := hideSecrets(harmless); got != harmless {
+			t.Errorf("%s became %s", harmless, got)
+		}
+	}
+}

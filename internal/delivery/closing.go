@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -21,7 +22,13 @@ func (s *shard) stop(i uint32, r Reason) {
 	}
 	sd.end, sd.by = r, s.now+int64(endGrace)
 	g := s.groups.table[sl.group]
-	if sd.read != nil {
+	if rs := sd.read; rs != nil {
+		if !rs.inState && sd.again == nil {
+			sd.lastID = slices.Clone(g.id(s, rs.from))
+		}
+		if rs.waiting {
+			s.keepsNone(sd)
+		}
 		sd.read = nil
 		sl.state = live
 		sd.adrift = true
@@ -32,9 +39,9 @@ func (s *shard) stop(i uint32, r Reason) {
 	s.flush(i)
 }
 
-// sayEnd writes $end, with the last id once more where that is the group's, and the end of the response.
+// sayEnd writes $end, with the last id once more where that is known, and the end of the response.
 func (s *shard) sayEnd(g *group, sl *slot, sd *side) {
-	var id []byte
+	id := sd.lastID
 	if !sd.adrift && sd.again == nil && sl.next == g.log.seq { // it has been given everything that is sealed, and owes nothing
 		id = append(id, g.id(s, g.head())...)
 	}
@@ -58,6 +65,7 @@ func (s *shard) end(i uint32, r Reason) {
 	if sl.hasSide {
 		sd := s.sides[i]
 		s.letGo(g, sd)
+		s.keepsNone(sd)
 		delete(s.sides, i)
 		if sd.writer != nil {
 			sd.writer.reason = r

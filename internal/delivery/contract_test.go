@@ -339,13 +339,19 @@ func TestClientThatTakesNothingIsEndedAfterTheWriteTimeout(t *testing.T) {
 	for range 200 {
 		r.topic.publish(strings.Repeat("x", 64<<10))
 	}
+	slowest := time.Duration(0)
 	for n := 0; len(r.ends()) == 0 && n < 100; n++ {
 		time.Sleep(10 * time.Millisecond)
+		slowest = max(slowest, r.server.Slowest())
 		r.forward(time.Second)
 	}
 	if got := r.ends(); len(got) != 1 || got[0].Reason != delivery.WriteTimeout {
 		t.Fatalf("got %+v", got)
 	}
+	if slowest < 5*time.Second {
+		t.Errorf("the slowest client was said to be %s behind", slowest)
+	}
+	eventually(t, "nobody is slow any more", func() bool { return r.server.Slowest() == 0 })
 }
 
 func TestClientThatKeepsSendingIsEnded(t *testing.T) {

@@ -49,7 +49,7 @@ func (s *shard) owed(g *group, sl *slot) []*again {
 func (s *shard) owe(sd *side, owed []*again) {
 	for _, a := range owed {
 		s.private(sd, a.frame, nil)
-		sd.read.state = a.state(sd.read.state)
+		sd.read.state, sd.read.inState = a.state(sd.read.state), true
 	}
 }
 
@@ -101,7 +101,7 @@ func (s *shard) stale(g *group, sl *slot) (stale []flow.StateEntry) {
 // readAgain makes a client that has been given an entry of that kind read from where it is.
 func (s *shard) readAgain(i uint32, sl *slot, sd *side, g *group, a *again) {
 	sd.again, sd.jump, sd.over = nil, false, 0 // it gets by reading what it would have jumped over
-	sd.read = &readState{from: slices.Clone(a.from), state: a.state(nil), bare: true}
+	sd.read = &readState{from: slices.Clone(a.from), state: a.state(nil), bare: true, inState: true}
 	sl.state = reading
 	s.letGo(g, sd)
 	s.pin(g, sl, sd)
@@ -115,7 +115,7 @@ func (s *shard) readOwed(sl *slot, sd *side, g *group, owed []*again, stale []fl
 		sd.adrift = true
 		return
 	}
-	sd.read = &readState{from: slices.Clone(g.head()), to: slices.Clone(g.head()), bare: true}
+	sd.read = &readState{from: slices.Clone(g.head()), to: slices.Clone(g.head()), bare: true, inState: true}
 	sl.state = reading
 	s.owe(sd, owed)
 	for _, st := range stale {

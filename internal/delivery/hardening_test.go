@@ -167,8 +167,9 @@ func TestTheEndOfAReadingClientCarriesNoPositionItHasNotReached(t *testing.T) {
 	r.server.EndWhere(func(tag uint64) bool { return tag == 3 }, delivery.Draining, 0)
 	r.wantEnd(ended, delivery.Draining)
 	_, end, ok := strings.Cut(reading.text(), "event: $end")
-	if !ok || strings.Contains(end, "id:") {
-		t.Errorf("the stream ends with %q", end)
+	own := (cursor.Position{{Tag: r.topic.tag, Seq: 40}}).String()
+	if !ok || !strings.Contains(end, "id: "+own+"\n") {
+		t.Errorf("the stream ends with %q, and the client is at %s", end, own)
 	}
 }
 

@@ -80,7 +80,7 @@ func (s *shard) start(i uint32, sl *slot, g *group, c *Client) {
 	s.hold(g, sd, g.log.open(&s.buffers, s.now))
 	if c.From != nil {
 		sl.state = reading
-		r := &readState{from: at, to: slices.Clone(g.head()), state: c.State, bare: c.Bare}
+		r := &readState{from: at, to: slices.Clone(g.head()), state: c.State, bare: c.Bare, inState: c.Bare}
 		r.done = s.ahead(g, at, &r.hold) // there is nothing to read for it yet
 		sd.read = r
 	}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"headgate/internal/cursor"
@@ -14,6 +15,8 @@ type shard struct {
 	server *Server
 	mail   mailbox       // anybody -> shard loop
 	bell   chan struct{} // mailbox, watcher -> shard loop, while it is parked
+
+	slowest atomic.Int64 // how far the slowest client was behind when the sides were last looked at; written by the shard loop
 
 	// owned by the shard loop
 	poll     poller
@@ -131,6 +134,9 @@ func (s *shard) step() bool {
 	if len(s.small)+len(s.large) > 0 {
 		s.runRounds()
 		worked = true
+	}
+	if len(s.sides) == 0 && s.slowest.Load() > 0 {
+		s.slowest.Store(0)
 	}
 	if len(s.sides)+len(s.again) > 0 && s.now-s.sidesAt > int64(time.Second) {
 		s.sidesAt = s.now

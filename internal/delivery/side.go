@@ -9,6 +9,7 @@ import (
 // own, an end to come. On the ResponseWriter transport a client always has one. Owned by the shard loop.
 type side struct {
 	private  []byte // its own bytes, before anything of the log
+	held     int64  // of them, what counts among the bytes that were read for clients
 	entry    *entry // where in the log it is, a reference held; nil = at the head, or unpinned
 	sent     int    // bytes of entry that it has been given
 	wants    int64  // when its socket first refused what it is being offered; 0 = not blocked
@@ -29,7 +30,8 @@ type side struct {
 	paced bool   // it is in the shard's list of those that wait for that
 	rated bool   // jump is because of that
 
-	adrift bool // was reading when it was ended: its position is not one of the log
+	adrift bool   // was reading when it was ended: its position is not one of the log
+	lastID []byte // of such a client; nil = it was being given a state, or owes one
 
 	writer  *writer // ResponseWriter transport
 	lent    int     // bytes that the writer is writing
@@ -46,6 +48,7 @@ type readState struct {
 	done    bool            // caught up with to
 	begun   bool            // the source has said that it begins again, since the head was pinned
 	bare    bool            // began with a snapshot
+	inState bool            // what it was given last is a state's, or told it to wait for one: no block may carry an id
 	rest    *flow.Batch     // has been read, and is more than the budget allowed; nil = nothing
 	restDue int64           // when it will
 }

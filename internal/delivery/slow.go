@@ -71,6 +71,29 @@ func (s *shard) checkSlow(i uint32, sl *slot, sd *side, g *group) {
 	}
 }
 
+// behind is how old what a client's socket has not taken is: an event of the log, or, where it has given up its place there, what is its
+// own. Who waits for its budget, or for us, is not slow.
+func (sd *side) behind(now int64) int64 {
+	switch {
+	case sd.wants == 0:
+		return 0
+	case sd.entry == nil:
+		return now - sd.wants
+	case len(sd.entry.buf) == 0: // it has had no round
+		return 0
+	}
+	return now - sd.entry.at
+}
+
+// slowest is how far the slowest client is behind.
+func (s *Server) slowest() time.Duration {
+	most := int64(0)
+	for _, sh := range s.shards {
+		most = max(most, sh.slowest.Load())
+	}
+	return time.Duration(most)
+}
+
 // keepOnly gives the client's place in the log up, with all the events that it is not in the middle of. The one that it is in the middle
 // of must be completed before the stream can go on elsewhere: the rest of it becomes the client's own.
 //
@@ -129,9 +152,12 @@ func (s *shard) logDrop(g *group) {
 
 // checkSides looks at everybody who is not quiet: no progress, too far behind, or ending for too long.
 func (s *shard) checkSides() {
+	slowest := int64(0)
+	defer func() { s.slowest.Store(slowest) }()
 	for i, sd := range s.sides {
 		sl := s.slots.at(i)
 		g := s.groups.table[sl.group]
+		slowest = max(slowest, sd.behind(s.now))
 		if sd.writer != nil {
 			sd.noteProgress(s.now)
 		}

@@ -291,7 +291,10 @@ func (f follower) Message(it *encode.Item, _ *feed.Incarnation) {
 }
 
 // Hole implements feed.Follower.
-func (f follower) Hole(feed.Hole, *feed.Incarnation, uint64) {
+func (f follower) Hole(h feed.Hole, _ *feed.Incarnation, _ uint64) {
+	if h.Renamed {
+		return // nothing is missing
+	}
 	f.w.mu.Lock()
 	f.w.pending, f.w.seqs, f.w.dirty = nil, nil, true
 	f.w.mu.Unlock()

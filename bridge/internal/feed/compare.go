@@ -43,7 +43,7 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 			return f.failed(ctx, s.nc, err)
 		}
 		f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
-		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", f.filters)
+		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", append([]string{}, f.filters...))
 	case !same:
 		f.tooLarge, f.uncounted = false, false
 		// Everything that the new one has is pushed: a connected client misses nothing of it.
@@ -59,9 +59,9 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 	f.refresh(info)
 	switch {
 	case f.reload && !f.tooLarge:
-		f.load = &load{}
+		f.load = &load{began: time.Now()}
 	case f.recount && !f.uncounted:
-		f.load, f.countBegan = &load{keys: f.newKeys()}, time.Now()
+		f.load = &load{keys: f.newKeys(), began: time.Now()}
 	case f.owed != nil:
 		h := *f.owed
 		f.owed = nil
@@ -75,6 +75,9 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
 	f.epoch++
 	inc := incarnation(f.cfg.Stream, info, f.epoch)
+	if f.cfg.Table {
+		inc.Tag = inc.Doubted // until something has been proven
+	}
 	f.target, f.late, f.covered, f.reload = target{}, nil, 0, f.cfg.Table
 	f.recount, f.check, f.print = f.cfg.Table && f.tooLarge, check{}, fingerprint{}
 	change := func() {
@@ -113,12 +116,14 @@ func (f *Feed) expired(info jsapi.Info) {
 
 // refresh takes the facts that may change within an incarnation.
 func (f *Feed) refresh(info jsapi.Info) {
-	f.whole = f.getsAll(info)
+	f.whole, f.revives = f.getsAll(info), revives(info.Config)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.First, f.Last, f.Average = info.FirstSeq, info.LastSeq, info.Bytes/max(info.Messages, 1)
 	if f.Inc.Direct != info.Config.AllowDirect {
-		f.Inc = incarnation(f.cfg.Stream, info, f.epoch)
+		inc := incarnation(f.cfg.Stream, info, f.epoch)
+		inc.Tag = f.Inc.Tag
+		f.Inc = inc
 	}
 }
 

@@ -3,6 +3,8 @@ package feed
 import (
 	"math"
 	"time"
+
+	"headgate/bridge/internal/jsapi"
 )
 
 // doubtChecks is how long doubt lasts, in times that every replica compares its keys with the leader's.
@@ -10,52 +12,50 @@ const doubtChecks = 4
 
 // doubt begins when keys have been loaded first, or were found to be gone without a message. From then on whoever comes back may have a
 // value that is no more, whatever his position is: another replica that has not found it out yet goes on giving positions. When doubt
-// ends every replica has found it out, and only positions up to the cursor of that moment are in doubt. It needs mu.
+// ends every replica has found it out, or has given up to give positions that anybody takes up (see proof.go), and only those that the
+// stream had got to at that moment are in doubt. It needs mu.
 func (f *Feed) doubt() {
 	if !f.cfg.Table {
 		return
 	}
-	f.doubts = time.Now().Add(f.doubtLasts())
+	f.doubts = time.Now().Add(doubtChecks * f.cfg.VerifyEvery)
 	f.Doubts++
 }
 
-// doubtLasts is the time in which every replica finds out what one has found out. It is owned by Run.
-func (f *Feed) doubtLasts() time.Duration {
-	return doubtChecks*f.cfg.VerifyEvery + 2*countShare*f.countTook
-}
-
-// doubted is up to which position there is doubt at present: any, while it lasts, and where nothing is known of what was removed. It is
-// called often enough for the cursor not to move on much between the end of doubt and the next call. It needs mu.
-func (f *Feed) doubted(now time.Time) uint64 {
+// doubted is up to which position there is doubt at present: any, while it lasts, and where nothing is known of what was removed. It
+// needs mu.
+func (f *Feed) doubted() uint64 {
 	switch {
 	case !f.cfg.Table:
 		return 0
-	case f.table == nil && f.keys == nil:
-		return math.MaxUint64
-	case f.doubts.IsZero():
-		return f.Doubt
-	case now.Before(f.doubts):
+	case f.table == nil && f.keys == nil, !f.doubts.IsZero():
 		return math.MaxUint64
 	}
-	f.doubts, f.Doubt = time.Time{}, max(f.Doubt, f.Cursor)
 	return f.Doubt
 }
 
-// settle ends doubt when it is time.
-func (f *Feed) settle(now time.Time) {
+// settle ends doubt when it is time, with what the leader answered to a request of a moment. Another replica may be ahead of this one, so
+// it is the stream's last sequence, and not ours, that no position has got beyond until then.
+func (f *Feed) settle(asked time.Time, info jsapi.Info) {
 	f.mu.Lock()
-	f.doubted(now)
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	if !f.doubts.IsZero() && asked.After(f.doubts) {
+		f.doubts, f.Doubt = time.Time{}, max(f.Doubt, f.Cursor, info.LastSeq)
+	}
 }
 
-// suspect makes the next load compare what there is before anything is pushed, when that is due: what was away for long must not give
-// positions as if it knew what has gone meanwhile, since others do not doubt them any more.
+// suspect makes the next load compare what there is before anything is pushed, when that is due: what was away for long would else push
+// to those who have a key that is no more, under positions that nobody takes up.
 func (f *Feed) suspect() {
-	if !f.cfg.Table || time.Since(f.sound) < f.doubtLasts()/2 {
+	if !f.cfg.Table || time.Since(f.sound) < doubtChecks/2*f.cfg.VerifyEvery {
 		return
 	}
-	f.reload = f.reload || f.table != nil
-	f.recount = f.recount || f.keys != nil
+	switch {
+	case f.table != nil:
+		f.reload = f.reload || f.mayReload()
+	case f.keys != nil:
+		f.recount = f.recount || f.mayRecount()
+	}
 }
 
 // hurry makes the next comparison come soon, after one that proved nothing.

@@ -89,7 +89,7 @@ type loop struct {
 	jumps
 	whole    bool // the consumer is given every message of the stream
 	verified time.Time
-	sound    time.Time   // when it was last certain that nothing was removed without a message
+	proof
 	print    fingerprint // of the stream, when it was last verified
 	gone     time.Time   // missing since; zero = it is not
 	goneTold bool        // followers have been told that it is gone
@@ -101,15 +101,24 @@ type loop struct {
 	granted  int64 // of the budget, to the tail at its start
 }
 
+// proof is owned by Run.
+type proof struct {
+	sound     time.Time // the bucket had then what is in the table, or among the keys
+	loadedAt  time.Time // a table
+	loadTook  time.Duration
+	freshened time.Time // followers were last given a fresh state because nothing can be compared
+	stale     bool      // the bucket has changed since
+	revives   bool      // an older value of a key may come back without a message; then the number of keys proves nothing
+}
+
 // counts is owned by Run.
 type counts struct {
-	recount    bool // the next session counts them
-	uncounted  bool // they do not fit into Budget
-	countOver  bool // this session has counted them
-	countBegan time.Time
-	countedAt  time.Time
-	countTook  time.Duration
-	check      check
+	recount   bool // the next session counts them
+	uncounted bool // they do not fit into Budget
+	countOver bool // this session has counted them
+	countedAt time.Time
+	countTook time.Duration
+	check     check
 }
 
 // New does no I/O; Run serves.

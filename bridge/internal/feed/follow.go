@@ -14,6 +14,7 @@ import (
 type Hole struct {
 	Reason   gap.Reason
 	Silent   bool   // nothing is missing that was not told before: only the position begins again
+	Renamed  bool   // nothing is missing at all: the position has another tag
 	Certain  bool   // messages of the feed's subjects are certainly missing
 	From, To uint64 // first and last missing sequence, inclusive; 0 when unknown
 }
@@ -131,6 +132,9 @@ func (f *Feed) announce(h Hole, change func()) {
 	f.tell()
 	f.mu.Unlock()
 	f.progress.begin(inc)
+	if h.Renamed {
+		f.progress.raise(position) // where everybody is already
+	}
 	if len(links) > 0 && !h.Silent {
 		f.metrics.hole(h.Reason)
 		f.log.Warn("messages are or may be missing: told to all who follow the stream", "reason", h.Reason, "certain", h.Certain,

@@ -296,7 +296,13 @@ func (r *recorder) Message(it *encode.Item, inc *Incarnation) {
 func (r *recorder) Hole(h Hole, inc *Incarnation, position uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if h.Renamed && position < r.at {
+		r.wrong += fmt.Sprintf("another tag at %d behind %d; ", position, r.at)
+	}
 	r.at, r.inc = position, inc
+	if h.Renamed {
+		return // nothing is missing
+	}
 	r.holes = append(r.holes, h)
 	text := fmt.Sprintf("hole %s certain=%v %d-%d at %d", h.Reason, h.Certain, h.From, h.To, position)
 	if h.Silent {

@@ -73,7 +73,8 @@ func (f *Feed) keysOf(t *table) *keys {
 
 // check is what the leader counted in a stream that we had not read to its end: to be compared when we have taken exactly that.
 type check struct {
-	at, subjects uint64 // at 0 = nothing
+	at, subjects uint64    // at 0 = nothing
+	asked        time.Time // when the leader was
 }
 
 // counting takes one message of a consumer that begins with the last message of every subject, without its payload.
@@ -98,18 +99,20 @@ func (f *Feed) counting(literal string, gone bool) reset {
 // tooManyKeys goes on without them. It needs mu.
 func (f *Feed) tooManyKeys() {
 	f.keys, f.recount, f.uncounted = nil, false, true
-	f.log.Warn("not even the bucket's keys fit into memory: clients are not told of one that is removed without a message unless there are "+
-		"fewer keys than before, and whoever comes back is given the whole state; raise JETSTREAM_TAIL_BYTES", "limit", f.cfg.Budget.limit)
+	f.log.Warn("not even the bucket's keys fit into memory: while it changes, clients are given the whole state anew about every minute, "+
+		"since one may have been removed without a message, and whoever comes back is as well; raise JETSTREAM_TAIL_BYTES", "limit", f.cfg.Budget.limit)
 }
 
 // counted replaces the keys by those that were counted, and tells of a hole when one went without a message. The session ends: its
 // consumer has no payloads.
 func (f *Feed) counted() {
-	before, now := f.keys, f.load.keys
+	before, now, began := f.keys, f.load.keys, f.load.began
 	f.load, f.recount, f.countOver = nil, false, true
 	f.countedAt = time.Now()
-	f.countTook = f.countedAt.Sub(f.countBegan)
-	f.sound = f.countedAt
+	f.countTook = f.countedAt.Sub(began)
+	if !f.revives { // else they say nothing of values
+		f.sound = began
+	}
 	hole := f.owed
 	f.owed = nil
 	switch {
@@ -122,6 +125,7 @@ func (f *Feed) counted() {
 	change := func() {
 		f.keys, f.loads, f.keysHeld = now, 0, now.size()
 		if hole != nil {
+			f.Inc = f.named()
 			f.doubt()
 		}
 		f.account()
@@ -133,6 +137,7 @@ func (f *Feed) counted() {
 	f.mu.Lock()
 	change()
 	f.mu.Unlock()
+	f.judge()
 }
 
 // vanished says whether keys, or values, were removed from a bucket without a message. Where the stream has grown meanwhile, what the
@@ -145,7 +150,7 @@ func (f *Feed) vanished(info jsapi.Info, before fingerprint) bool {
 	now := printOf(info)
 	quiet := before.last == now.last
 	if info.LastSeq > f.Cursor {
-		f.check = check{info.LastSeq, info.NumSubjects}
+		f.check = check{info.LastSeq, info.NumSubjects, f.verified}
 		return f.table == nil && f.keys == nil && before.subjects > now.subjects // changes alone never make them fewer
 	}
 	switch {
@@ -171,8 +176,13 @@ func (f *Feed) miscounts(subjects uint64) bool {
 // revived says whether the last message of a key may have been removed so that an older one is its value again. What a limit of age
 // or of messages removes of a key is the oldest.
 func revived(c jetstream.StreamConfig, before, now fingerprint) bool {
+	return revives(c) && now.messages < before.messages && now.deleted > before.deleted
+}
+
+// revives says whether that may happen at all in a bucket. No bucket that a NATS client made with markers, or without times to live, is one.
+func revives(c jetstream.StreamConfig) bool {
 	ages := c.AllowMsgTTL && c.SubjectDeleteMarkerTTL <= 0
-	return (!c.DenyDelete || ages) && c.MaxMsgsPerSubject != 1 && now.messages < before.messages && now.deleted > before.deleted
+	return (!c.DenyDelete || ages) && c.MaxMsgsPerSubject != 1
 }
 
 // countPause is how long the keys are not counted again.
@@ -191,6 +201,7 @@ func (f *Feed) recheck(subjects uint64) reset {
 		f.recount = true
 		return resetTable
 	}
+	f.freshened, f.stale = time.Now(), false
 	f.announce(Hole{Reason: gap.Reset}, f.doubt)
 	return goesOn
 }
@@ -209,7 +220,10 @@ func (f *Feed) checked(seq uint64) reset {
 		f.hurry()
 		return goesOn
 	case !f.miscounts(c.subjects):
-		f.sound = time.Now()
+		if !f.revives {
+			f.sound = c.asked
+			f.judge()
+		}
 		return goesOn
 	}
 	return f.recheck(c.subjects)

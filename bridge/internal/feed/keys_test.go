@@ -227,6 +227,37 @@ func TestKeys_FollowATableThatGrowsTooLarge(t *testing.T) {
 	eventually(t, "the hole", func() bool { return slices.ContainsFunc(rec.all(), isHole) })
 }
 
+// There is nothing to compare with, and a new key hides the one that has gone.
+func TestKeys_WhereNotEvenTheyFitFollowersGetAFreshStateFromTimeToTime(t *testing.T) {
+	w := newWorld(t)
+	kv := w.loose(1)
+	w.fill(kv)
+	cfg := bucketFeed()
+	cfg.Budget, cfg.VerifyEvery = NewBudget(1000), 20*time.Millisecond
+	f := w.run(cfg).ready()
+	rec, _ := f.follow()
+	w.set(kv, "new") // behind it, nothing is removed in sight of the feed without something being added
+	w.remove("k7")
+	w.set(kv, "newer")
+	holes := func() (n int) {
+		for _, text := range rec.all() {
+			if isHole(text) {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "the hole", func() bool { return holes() > 0 })
+	eventually(t, "everything to be told", func() bool { return f.State().Cursor == 52 })
+	eventually(t, "the end of what was still to be told", func() bool { n := holes(); time.Sleep(2 * freshChecks * cfg.VerifyEvery); return n == holes() })
+	if s := f.State(); s.Inc.Tag != s.Inc.Doubted || s.Doubt != math.MaxUint64 {
+		t.Errorf("%+v", s)
+	}
+	before := holes()
+	w.set(kv, "k1")
+	eventually(t, "another one", func() bool { return holes() > before })
+}
+
 func TestMemory_OfKeysStaysWithinWhatTheyCount(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED with -short")

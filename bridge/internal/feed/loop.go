@@ -55,6 +55,7 @@ func (f *Feed) follow(ctx context.Context, s *session) reset {
 // takeAll takes a message, and what is behind it in the channel without the price of a select over several channels.
 func (f *Feed) takeAll(ctx context.Context, s *session, m *nats.Msg) reset {
 	s.heard = time.Now()
+	f.judge()
 	if f.Missing != nil {
 		f.found()
 	}
@@ -198,7 +199,7 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 	if err := f.refused(); err != nil {
 		return f.failed(ctx, s.nc, err)
 	}
-	f.settle(now)
+	f.judge()
 	if len(s.ch) == 0 && now.Sub(s.heard) > 2*s.pull.Heartbeat() {
 		return resetHeartbeat
 	}

@@ -55,7 +55,7 @@ func (f *Feed) failed(ctx context.Context, nc *nats.Conn, err error) reset {
 	return resetMissing
 }
 
-// missingBy is what an error says about the stream: not there, not for us, or no JetStream to ask; nil = nothing.
+// missingBy is what an error says about the stream: not there, not for us, not to be read, or no JetStream to ask; nil = nothing.
 func missingBy(nc *nats.Conn, err error) error {
 	var refused *jetstream.APIError
 	switch {
@@ -63,6 +63,8 @@ func missingBy(nc *nats.Conn, err error) error {
 		return jsapi.ErrNoStream
 	case errors.Is(err, errDenied), denied(nc, err):
 		return errDenied
+	case errors.Is(err, jsapi.ErrWorkQueue):
+		return jsapi.ErrWorkQueue
 	case errors.Is(err, jsapi.ErrUnavailable) || errors.As(err, &refused) && refused.Code == 503:
 		return jsapi.ErrUnavailable
 	}
@@ -76,6 +78,8 @@ func remedy(missing error) string {
 		return "create it, or correct its name in the routes file"
 	case errors.Is(missing, errDenied):
 		return "allow the NATS user what headgate -check -online prints"
+	case errors.Is(missing, jsapi.ErrWorkQueue):
+		return "let the route read another stream that has it as a source, with retention limits"
 	case errors.Is(missing, jsapi.ErrUnavailable):
 		return "if it goes on: switch JetStream on for the server and the account, or set JETSTREAM_DOMAIN or JETSTREAM_API_PREFIX"
 	}

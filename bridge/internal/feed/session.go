@@ -89,6 +89,8 @@ func (f *Feed) begin(ctx context.Context, s *session) reset {
 	f.verified = time.Now()
 	before := f.print
 	f.print = printOf(info)
+	f.stale = f.stale || before != f.print
+	f.erase(info, before)
 	if before.last != 0 && f.load == nil && f.table == nil && f.keys == nil && f.vanished(info, before) {
 		return f.recheck(info.NumSubjects) // nothing else is left to compare with
 	}

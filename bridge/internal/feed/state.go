@@ -17,8 +17,10 @@ import (
 
 // Incarnation is one life of a stream, as far as its sequences mean the same. It is immutable.
 type Incarnation struct {
-	Tag      cursor.Tag
-	IDPrefix string // of encode.ID
+	Tag      cursor.Tag // of positions that are given now: Certain, or Doubted
+	Certain  cursor.Tag // the same on every replica
+	Doubted  cursor.Tag // see proof.go
+	IDPrefix string     // of encode.ID; that of Certain, since it names a message and no position
 	Created  time.Time
 	Direct   bool // allow_direct
 	Config   jetstream.StreamConfig
@@ -33,10 +35,25 @@ func (i *Incarnation) Same(o *Incarnation) bool { return i != nil && o != nil &&
 // Epoch tells the lives of a stream apart that Same does.
 func (i *Incarnation) Epoch() uint64 { return i.epoch }
 
+// Has says whether a tag is one of its tags.
+func (i *Incarnation) Has(tag cursor.Tag) bool { return tag == i.Certain || tag == i.Doubted }
+
+// Seq is a position's sequence in the incarnation, and whether it has one; certain says whether it was given as one that any replica may
+// take up.
+func (i *Incarnation) Seq(p cursor.Position) (seq uint64, certain, known bool) {
+	if seq, known = p.Seq(i.Certain); known {
+		return seq, true, true
+	}
+	seq, known = p.Seq(i.Doubted)
+	return seq, false, known
+}
+
 func incarnation(stream string, info jsapi.Info, epoch uint64) *Incarnation {
-	tag := cursor.SourceTag(stream, strconv.FormatInt(info.Created.UnixNano(), 10))
+	created := strconv.FormatInt(info.Created.UnixNano(), 10)
+	tag := cursor.SourceTag(stream, created)
 	text := (cursor.Position{{Tag: tag}}).String()
-	return &Incarnation{Tag: tag, IDPrefix: text[:len(text)-1], Created: info.Created, // without the 0
+	return &Incarnation{Tag: tag, Certain: tag, Doubted: cursor.SourceTag(stream, created+" doubted"),
+		IDPrefix: text[:len(text)-1], Created: info.Created, // without the 0
 		Direct: info.Config.AllowDirect, Config: info.Config, epoch: epoch}
 }
 
@@ -60,7 +77,7 @@ type status struct {
 	State
 	caughtUp bool
 	looked   time.Time // when it was last found that the stream does not exist
-	doubts   time.Time // until then every position is in doubt; zero = since then Doubt is where that ended
+	doubts   time.Time // until the leader has been asked behind that, every position is in doubt; zero = since then Doubt is where that ended
 }
 
 // lookAgain is how old the answer may be that a stream does not exist. Whoever has just made it must not be sent away.
@@ -73,7 +90,7 @@ func (f *Feed) State() State {
 	s := f.status.State
 	s.Ready = f.ready()
 	s.Floor = f.tail.floor
-	s.Doubt = f.doubted(time.Now())
+	s.Doubt = f.doubted()
 	return s
 }
 

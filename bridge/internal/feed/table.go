@@ -51,6 +51,7 @@ func (t *table) put(it *encode.Item, gone bool) {
 type load struct {
 	table table
 	keys  *keys          // not nil: only these are wanted
+	began time.Time      // before its consumer was made
 	at    uint64         // the last message taken
 	heard time.Time      // when that was
 	fresh []*encode.Item // those behind the cursor
@@ -137,7 +138,9 @@ func (f *Feed) taking(bytes int64) {
 // from the one we had; else the messages that are new are pushed like any other.
 func (f *Feed) loaded(position uint64) {
 	l := f.load
-	f.load, f.reload, f.sound = nil, false, time.Now()
+	now := time.Now()
+	f.load, f.reload, f.sound = nil, false, l.began
+	f.loadedAt, f.loadTook = now, now.Sub(l.began)
 	position = max(position, f.Cursor)
 	hole := f.differs(l)
 	if f.owed != nil {
@@ -153,6 +156,7 @@ func (f *Feed) loaded(position uint64) {
 			f.tail.clear(position) // messages that were replaced meanwhile are not in it
 		}
 		if hole != nil || f.table == nil {
+			f.Inc = f.named()
 			f.Cursor = position
 			f.doubt() // nobody knows what those had who were here before
 		}
@@ -170,6 +174,7 @@ func (f *Feed) loaded(position uint64) {
 		f.announce(*hole, change)
 		return
 	}
+	f.judge() // at the cursor, ahead of what is pushed
 	f.mu.Lock()
 	change()
 	inc := f.Inc

@@ -150,16 +150,23 @@ func (f *Feed) verify(ctx context.Context, s *session) reset {
 	}
 	f.refresh(info)
 	f.explain(info)
+	f.settle(f.verified, info)
 	if f.load != nil || !f.caughtUp || info.LastSeq > f.Cursor {
 		f.aim(ctx, s, info.LastSeq)
 	}
 	before := f.print
 	f.print = printOf(info)
+	f.erase(info, before)
 	if f.load == nil && !f.countOver && f.vanished(info, before) {
 		return f.recheck(info.NumSubjects)
 	}
-	if f.load == nil && f.check.at == 0 {
-		f.sound = f.verified
+	if !f.cfg.Table || f.load != nil || f.countOver {
+		return goesOn
 	}
-	return goesOn
+	if f.check.at == 0 && !f.revives && (f.table != nil || f.keys != nil) {
+		f.sound = f.verified
+		f.judge()
+	}
+	f.freshen(before, f.print)
+	return f.prove()
 }

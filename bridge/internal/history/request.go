@@ -14,6 +14,7 @@ type Request struct {
 	Stream   string
 	Created  time.Time              // the incarnation that the sequences are of; where the stream is another one by now: ErrReset
 	Epoch    uint64                 // raised when the stream has gone back: what was read before is not the answer any more
+	AsOf     uint64                 // not 0: what was read for another one is not the answer, since messages may have been replaced meanwhile
 	Direct   bool                   // the stream has allow_direct
 	Filters  []string               // at least one; a message that several match counts once
 	From, To uint64                 // what is asked for is in (From, To]
@@ -50,7 +51,7 @@ type read struct {
 func (r *Request) key() string {
 	filters := slices.Compact(slices.Sorted(slices.Values(r.Filters)))
 	r.Filters = filters
-	return r.Created.UTC().Format(time.RFC3339Nano) + " " + strconv.FormatUint(r.Epoch, 10) + " " + strings.Join(filters, " ")
+	return r.Created.UTC().Format(time.RFC3339Nano) + " " + strconv.FormatUint(r.Epoch, 10) + " " + strconv.FormatUint(r.AsOf, 10) + " " + strings.Join(filters, " ")
 }
 
 // Read reads messages in order. It never blocks; done is called exactly once, from any goroutine, perhaps before Read returns. While

@@ -22,11 +22,14 @@ func (i *inspector) room(where string, info jsapi.Info) {
 			Remedy: fmt.Sprintf("raise JETSTREAM_TAIL_BYTES far above %d MiB, the least that these keys take", info.NumSubjects*least>>20+1)})
 	}
 	if info.NumSubjects > mostRead && info.NumSubjects*leastOfValue > most {
-		add(fmt.Sprintf("their values do not fit into JETSTREAM_TAIL_BYTES, and without that no route can give the state of more than %d keys, or "+
-			"of 64 MiB: its streams end with source-lost", mostRead), leastOfValue)
+		text := "a route that matches more than %d of them, or 64 MiB, reads all of it from NATS for each client"
+		if info.Config.MaxMsgsPerSubject != 1 {
+			text = "no route can give the state of more than %d keys, or of 64 MiB, since the bucket has a history: its streams end with source-lost"
+		}
+		add("their values do not fit into JETSTREAM_TAIL_BYTES, and without that "+fmt.Sprintf(text, mostRead), leastOfValue)
 	}
 	if info.NumSubjects*leastOfKey > most {
-		add("not even these fit into JETSTREAM_TAIL_BYTES, so clients are not told of one that is removed without a message unless there are "+
-			"fewer keys than before, and whoever comes back is given the whole state", leastOfKey)
+		add("not even these fit into JETSTREAM_TAIL_BYTES, so while the bucket changes, clients are given the whole state "+
+			"anew every minute, and whoever comes back is as well", leastOfKey)
 	}
 }

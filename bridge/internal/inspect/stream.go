@@ -212,18 +212,15 @@ func (i *inspector) pullAndDelete(ctx context.Context, where, stream, consumer s
 	return pulled && deleted
 }
 
-// The errors of nats-server that say that a stream takes no consumer like ours, beside those that jetstream names.
-const (
-	codeMaxConsumers   = 10026 // JSMaximumConsumersLimitErr
-	codeWorkQueuePull  = 10084 // JSConsumerPullRequiresAckErr
-	codeWorkQueueAck   = 10098 // JSConsumerWQRequiresExplicitAckErr
-	codeWorkQueueMulti = 10099 // JSConsumerWQMultipleUnfilteredErr
-	codeWorkQueueTwice = 10100 // JSConsumerWQConsumerNotUniqueErr
-	codeWorkQueueAll   = 10101 // JSConsumerWQConsumerNotDeliverAllErr
-)
+// The error of nats-server that says that a stream takes no consumer at present, beside those that jetstream and jsapi name.
+const codeMaxConsumers = 10026 // JSMaximumConsumersLimitErr
 
 // notCreated is what an operator should know about a consumer that was refused for what the stream is like.
 func notCreated(stream string, err error) (text, remedy string) {
+	if errors.Is(err, jsapi.ErrWorkQueue) {
+		return "is a work queue: its messages are for one consumer, which removes them; headgate cannot read it",
+			"let clients follow another stream that has it as a source, with retention limits"
+	}
 	var refused *jetstream.APIError
 	if !errors.As(err, &refused) {
 		return "", ""
@@ -232,9 +229,6 @@ func notCreated(stream string, err error) (text, remedy string) {
 	case codeMaxConsumers:
 		return "takes no more consumers: a limit of the stream, the account or the server (default_max_consumers) is reached",
 			"headgate needs one consumer per replica, and a few more while it reads what clients missed: raise the limit, or find out who makes the others (nats consumer ls " + stream + ")"
-	case codeWorkQueuePull, codeWorkQueueAck, codeWorkQueueMulti, codeWorkQueueTwice, codeWorkQueueAll:
-		return "is a work queue: its messages are for one consumer, which removes them; headgate cannot read it",
-			"let clients follow another stream that has it as a source, with retention limits"
 	}
 	return "takes no consumer: " + refused.Description, "see the limits of the stream: nats stream info " + stream
 }

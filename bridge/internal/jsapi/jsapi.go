@@ -24,6 +24,7 @@ var (
 	ErrNoMessage   = errors.New("no such message")
 	ErrNoConsumer  = errors.New("the consumer does not exist")
 	ErrUnavailable = errors.New("JetStream does not answer") // no responders: switched off, no leader, or not allowed
+	ErrWorkQueue   = errors.New("the stream is a work queue: its messages are for one consumer, which removes them")
 )
 
 // The error codes of nats-server that mean one of the above.
@@ -31,6 +32,13 @@ const (
 	codeNoStream   = 10059
 	codeNoMessage  = 10037
 	codeNoConsumer = 10014
+
+	// A work queue takes no consumer like ours.
+	codeWorkQueuePull  = 10084 // JSConsumerPullRequiresAckErr
+	codeWorkQueueAck   = 10098 // JSConsumerWQRequiresExplicitAckErr
+	codeWorkQueueMulti = 10099 // JSConsumerWQMultipleUnfilteredErr
+	codeWorkQueueTwice = 10100 // JSConsumerWQConsumerNotUniqueErr
+	codeWorkQueueAll   = 10101 // JSConsumerWQConsumerNotDeliverAllErr
 )
 
 // API is the JetStream API of one account or domain. Its methods may be called from any goroutine, with any connection.
@@ -210,6 +218,8 @@ func apiError(e *jetstream.APIError) error {
 		return ErrNoMessage
 	case codeNoConsumer:
 		return ErrNoConsumer
+	case codeWorkQueuePull, codeWorkQueueAck, codeWorkQueueMulti, codeWorkQueueTwice, codeWorkQueueAll:
+		return ErrWorkQueue
 	}
 	return e
 }

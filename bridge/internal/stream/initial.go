@@ -9,6 +9,7 @@ import (
 	"headgate/bridge/internal/encode"
 	"headgate/bridge/internal/feed"
 	"headgate/bridge/internal/history"
+	"headgate/bridge/internal/kv"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
@@ -23,7 +24,7 @@ type initial struct {
 	at    uint64            // what it is the state of: everything up to here
 	items []*encode.Item    // still to be given
 	from  uint64            // modes all and since: read up to here
-	walks bool              // modes all and since: (from, at] is still to be read
+	walks bool              // modes all and since, and a bucket that is too large to be held: (from, at] is still to be read
 	ended bool              // its last message is one that ends the stream
 	gaps  []gap.Hole        // to be told before the next of them
 	use   *feed.Use         // of the memory of items; nil = they are others' anyway
@@ -79,6 +80,12 @@ func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 				s.retry(st, err, done)
 				return
 			}
+			if s.Bucket() && i.walks {
+				if st.walks++; st.walks > mostWalks {
+					s.retry(st, fmt.Errorf("%w: the memory does not reach back to where a walk through it began, %d times in a row", history.ErrTooLarge, mostWalks), done)
+					return
+				}
+			}
 			s.give(st, maxBytes, done)
 		})
 	case i.walks && len(i.items) == 0:
@@ -87,6 +94,10 @@ func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 		s.give(st, maxBytes, done)
 	}
 }
+
+// mostWalks is how often a client goes through a bucket that is too large to be held, before its stream ends: what has changed meanwhile must
+// be in the tail, or the state was in vain.
+const mostWalks = 3
 
 // crowdedWait is how long a client waits for room for its state before its stream ends.
 const crowdedWait = 30 * time.Second
@@ -156,6 +167,10 @@ func (s *Source) load(i *initial, done func(error)) {
 		}
 		if a.Err != nil {
 			use.End()
+			if errors.Is(a.Err, history.ErrTooLarge) && s.walkable(now.Inc) {
+				i.inc, i.at, i.from, i.walks = now.Inc, a.Upto, 0, true
+				a.Err = nil
+			}
 			done(a.Err)
 			return
 		}
@@ -179,6 +194,13 @@ func (s *Source) load(i *initial, done func(error)) {
 	default:
 		s.streams.states.get(s, now, i.least, keep)
 	}
+}
+
+// walkable says whether a state that is too large to be held by anybody can be given by going through the messages: that of a bucket
+// which keeps one message of each key, so that every message is a value, or says that there is none. Who reads it holds one part at a time. A key
+// that changes while the state is on its way may be missing in it, and is among the changes that follow.
+func (s *Source) walkable(inc *feed.Incarnation) bool {
+	return s.Bucket() && inc.Config.MaxMsgsPerSubject == 1
 }
 
 // loadWalk prepares a state that is all messages behind from, within the bounds of a replay by number and size.
@@ -207,17 +229,36 @@ func (s *Source) loadWalk(i *initial, now feed.State, from uint64, done func(err
 // walk reads the next messages of a state that is made of all of them.
 func (s *Source) walk(st *State, maxBytes int, done func(InitialBatch)) {
 	i := st.initial
-	s.messages(i.inc, i.from, i.at, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
+	s.walked(i, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
 		if err != nil {
 			s.retry(st, err, done)
 			return
 		}
-		if first > i.from+1 {
+		if s.Bucket() {
+			items = slices.DeleteFunc(slices.Clone(items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
+		} else if first > i.from+1 {
 			i.gaps = append(i.gaps, gap.Hole{Reason: gap.Expired, From: i.from + 1, To: min(first-1, i.at), Unsure: !s.everything(i.inc)})
 		}
 		i.items, i.from = slices.Clone(items), upto
 		i.walks = upto < i.at
 		s.give(st, maxBytes, done)
+	})
+}
+
+// walked reads the next messages of (i.from, i.at]. Those of a bucket come from the stream, and not from memory, which has what was replaced: so
+// each is the last of its key, or was when the walk began.
+func (s *Source) walked(i *initial, maxBytes int, done func(items []*encode.Item, upto, first uint64, err error)) {
+	if !s.Bucket() {
+		s.messages(i.inc, i.from, i.at, maxBytes, done)
+		return
+	}
+	r := s.request(i.inc, i.from, i.at, maxBytes)
+	r.AsOf = i.at
+	s.streams.history.Read(r, func(a historyAnswer) {
+		if a.Err == nil && !i.inc.Same(s.feed.State().Inc) {
+			a.Err = errAgain
+		}
+		done(a.Items, a.Upto, a.First, a.Err)
 	})
 }
 

@@ -80,7 +80,7 @@ func (s *Source) current(ctx context.Context, position cursor.Position) (feed.St
 			return feed.State{}, err
 		}
 		now := s.feed.State()
-		if now.Inc == nil || !sameSource(position, now.Inc.Tag) {
+		if now.Inc == nil || !sameSource(position, now.Inc.Certain) || !sameSource(position, now.Inc.Doubted) {
 			return now, nil
 		}
 		info, err := s.streams.history.Info(ctx, s.stream)
@@ -124,7 +124,7 @@ func (s *Source) first(inc *feed.Incarnation) Opened {
 // resume judges a position. What has been lost behind it is found out when it is read.
 func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Position) (Opened, error) {
 	inc := now.Inc
-	seq, known := position.Seq(inc.Tag)
+	seq, certain, known := inc.Seq(position)
 	if !known {
 		if sameSource(position, inc.Tag) {
 			return s.hole(inc, gap.Reset, 0), nil
@@ -141,7 +141,7 @@ func (s *Source) resume(ctx context.Context, now feed.State, position cursor.Pos
 			return s.hole(inc, gap.Rewound, last), nil
 		}
 	}
-	if s.Bucket() && doubtful(now, seq) {
+	if s.Bucket() && (!certain || doubtful(now, seq)) {
 		o := s.anew(inc) // a state needs no history of itself
 		o.State.initial.notBefore(inc, seq)
 		return o, nil

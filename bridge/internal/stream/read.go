@@ -19,6 +19,7 @@ type State struct {
 	initial *initial // being given; nil = none
 	bounded bool     // the bounds of the replay have been applied
 	bytes   int64    // given in this replay
+	walks   int      // states of a bucket that were read message by message
 	ahead   *ahead   // read already, to see whether it is within the bounds; nil = nothing
 }
 
@@ -60,14 +61,16 @@ func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(
 	switch {
 	case s.closed.Load(), inc == nil:
 		done(Batch{Err: flow.ErrClosed})
-	case to.Tag != inc.Tag || to.Seq > now.Cursor:
+	case !inc.Has(to.Tag) || to.Seq > now.Cursor:
 		done(s.begunAgain(from, to, inc))
-	case from.Tag != inc.Tag:
+	case !inc.Has(from.Tag):
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Tag: inc.Tag}))
 	case s.Bucket() && !st.bounded && doubtful(now, from.Seq): // it has become so since Open
 		done(s.holeAt(st, gap.Hole{Reason: gap.Reset}, flow.Event{Seq: from.Seq}))
 	case from.Seq >= to.Seq:
 		done(Batch{Done: true})
+	case from.Tag == inc.Certain && inc.Tag == inc.Doubted: // what comes now is given under that. The other way round a client must have met what was found
+		done(Batch{Events: []flow.Event{{Tag: inc.Tag, Seq: from.Seq}}})
 	case s.Bucket() && from.Seq < now.Floor:
 		done(s.holeAt(st, gap.Hole{Reason: gap.Expired, Unsure: true}, flow.Event{Seq: from.Seq}))
 	case !st.bounded:
@@ -81,10 +84,10 @@ func (s *Source) read(st *State, from, to cursor.Entry, maxBytes int, done func(
 // read before is gone too, and is named here, so that no position passes over it in silence.
 func (s *Source) begunAgain(from, to cursor.Entry, inc *feed.Incarnation) Batch {
 	reason := gap.Reset
-	if to.Tag == inc.Tag {
+	if inc.Has(to.Tag) {
 		reason = gap.Rewound // the stream may grow beyond the range again
 	}
-	if from.Tag != to.Tag {
+	if from.Tag != to.Tag && !(inc.Has(from.Tag) && inc.Has(to.Tag)) {
 		return Batch{Done: true}
 	}
 	return s.lost(reason, from.Seq, to.Seq)

@@ -108,6 +108,10 @@ func (s *Source) event(it *encode.Item, inc *feed.Incarnation) flow.Event {
 // Hole implements feed.Follower. Where a fresh state follows, everybody reads it.
 func (s *Source) Hole(h feed.Hole, inc *feed.Incarnation, position uint64) {
 	e := flow.Event{Entry: s.entry, Tag: inc.Tag, Seq: position}
+	if h.Renamed {
+		s.sink.Push(e)
+		return
+	}
 	// While the stream is gone there is nothing to give; when it is back, that is what the silent hole is for.
 	fresh := s.fresh() && (h.Silent || s.feed.State().Missing == nil)
 	if h.Silent && !fresh {

@@ -21,6 +21,9 @@ const stateWindow = 5 * time.Second
 // stateBehind is how many messages the stream may have got since: they follow the state, and nobody wants an old state and a flood.
 const stateBehind = 1000
 
+// largeFor is how long a state that was too large is not tried again: reading it takes as much room as any state may have.
+const largeFor = time.Minute
+
 // firstBytes of room must be there before a state is read at all.
 const firstBytes = 4 << 10
 
@@ -32,6 +35,7 @@ const collectEvery = time.Second
 type states struct {
 	mu        sync.Mutex
 	all       map[string]*shared
+	large     map[string]time.Time // those that were too large to be read: until then nobody tries again
 	collected time.Time
 }
 
@@ -70,9 +74,15 @@ func (t *states) get(s *Source, now feed.State, least uint64, done taker) {
 	grow := func(bytes int64) bool { return room.Grow(bytes) || t.reclaim() && room.Grow(bytes) }
 	sh := &shared{inc: now.Inc, doubts: now.Doubts, at: now.Cursor, room: room, kept: room.Use(), waiting: []taker{done}}
 	t.all[key] = sh
+	large := s.walkable(now.Inc) && time.Now().Before(t.large[key])
 	t.mu.Unlock()
 	if old != nil && old.answer != nil {
 		old.kept.End()
+	}
+	if large {
+		t.read(key, sh, historyAnswer{Err: history.ErrTooLarge, Upto: now.Cursor})
+		s.streams.retries.later(stateWindow, func() { t.forget(key, sh) })
+		return
 	}
 	if !grow(firstBytes) { // no need to trouble NATS
 		t.read(key, sh, historyAnswer{Err: history.ErrCrowded})
@@ -103,6 +113,12 @@ func (t *states) read(key string, sh *shared, a historyAnswer) {
 	sh.answer = &a
 	waiting := sh.waiting
 	sh.waiting = nil
+	if a.Err != nil {
+		sh.room.Free() // what was read of it is not kept
+	}
+	if errors.Is(a.Err, history.ErrTooLarge) {
+		t.tooLarge(key)
+	}
 	uses := make([]*feed.Use, len(waiting))
 	for i := range uses {
 		uses[i] = sh.room.Use()
@@ -113,6 +129,19 @@ func (t *states) read(key string, sh *shared, a historyAnswer) {
 	t.mu.Unlock()
 	for i, w := range waiting {
 		w(a, uses[i])
+	}
+}
+
+// tooLarge needs mu.
+func (t *states) tooLarge(key string) {
+	now := time.Now()
+	for k, until := range t.large {
+		if now.After(until) {
+			delete(t.large, k)
+		}
+	}
+	if _, ok := t.large[key]; !ok {
+		t.large[key] = now.Add(largeFor)
 	}
 }
 

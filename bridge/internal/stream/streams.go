@@ -87,7 +87,7 @@ func New(cfg Config) *Streams {
 	s.feeds.init()
 	s.retries.wake = make(chan struct{}, 1)
 	s.readers.wake = make(chan struct{}, 1)
-	s.states.all = map[string]*shared{}
+	s.states.all, s.states.large = map[string]*shared{}, map[string]time.Time{}
 	s.tooLarge.Interval = 10 * time.Second
 	s.history = history.New(history.Config{API: s.api, Parallel: cfg.JetStream.HistoryParallel, Inbox: cfg.NATS.InboxPrefix,
 		ConsumerPrefix: s.prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})

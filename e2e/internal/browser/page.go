@@ -160,6 +160,20 @@ func (p *Page) Size(ctx context.Context, width, height int, mobile bool) error {
 	}, nil)
 }
 
+// Dark makes the system prefer dark pages, or light ones.
+func (p *Page) Dark(ctx context.Context, dark bool) error {
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	return p.call(ctx, "Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+}
+
+// Downloads lets the page save files to a directory, instead of asking a person where to.
+func (p *Page) Downloads(ctx context.Context, dir string) error {
+	return p.conn.call(ctx, "", "Browser.setDownloadBehavior", map[string]any{"behavior": "allow", "browserContextId": p.context, "downloadPath": dir}, nil)
+}
+
 // Screenshot is the viewport as PNG.
 func (p *Page) Screenshot(ctx context.Context) ([]byte, error) {
 	var answer struct{ Data []byte } // base64, which encoding/json decodes
@@ -183,6 +197,8 @@ var keys = map[string]struct {
 	"Escape":    {"Escape", "", 27},
 	"ArrowDown": {"ArrowDown", "", 40},
 	"ArrowUp":   {"ArrowUp", "", 38},
+	"/":         {"Slash", "/", 191},
+	"p":         {"KeyP", "p", 80},
 }
 
 // Press presses and releases one of keys.
