@@ -60,7 +60,7 @@ func newCluster(t *testing.T) *cluster {
 		"--cert-dir", filepath.Join(dir, "certs"), "--token-auth-file", filepath.Join(dir, "tokens.csv"), "--authorization-mode", "RBAC",
 		"--service-cluster-ip-range", "10.96.0.0/16", "--service-account-issuer", "https://kubernetes.default.svc",
 		"--service-account-key-file", filepath.Join(dir, "sa.pub"), "--service-account-signing-key-file", filepath.Join(dir, "sa.key"),
-		"--endpoint-reconciler-type", "none", "--disable-admission-plugins", "ServiceAccount")
+		"--endpoint-reconciler-type", "none", "--disable-admission-plugins", "ServiceAccount", "--enable-aggregator-routing")
 	c := &cluster{t: t, url: "https://" + addr, kubeconfig: filepath.Join(dir, "kubeconfig"),
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}} // its certificate is its own, on loopback
 	t.Cleanup(c.client.CloseIdleConnections)
