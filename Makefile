@@ -16,7 +16,7 @@ BASES ?= official
 # Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
 export HEADGATE_SKIPPED := $(CURDIR)/.skipped
 
-.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack proofs release sbom
+.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack picture proofs release sbom
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -70,6 +70,9 @@ cluster: ## the chart on a real kube-apiserver, which takes minutes to build the
 
 memory: ## the memory limit of docs/operations.md in a real cgroup, with 15,000 streams; as root
 	deploy/test/memory.sh
+
+picture: ## the pictures of the dashboard in docs, of a real run of some minutes; needs prometheus and chromium
+	cd deploy/test && HEADGATE_PICTURE=$(or $(PICTURE),4m) go test -count=1 -timeout 30m -run '^TestDashboard_ShowsARealRun$$' -v .
 
 conntrack: ## what streams are to the connection tracking of a node, in a network namespace; as root
 	deploy/test/conntrack.sh
