@@ -206,6 +206,31 @@ func TestState_AllMessagesBeginsAnewWithAnotherIncarnation(t *testing.T) {
 	}
 }
 
+// A replay that its stream is taken away from ends with the id of where it would have ended. So what it has not given is named before, also
+// where a fresh state follows: a client that is cut in between must not seem to have had it.
+func TestReplay_OfAStreamThatIsMadeAnewNamesWhatItHasNotGiven(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		w := newStateWorld(t, 6000)
+		spec := flow.Spec{Initial: flow.Initial{Mode: flow.LastPerSubject}, Bounds: flow.Bounds{Snapshot: fresh}}
+		at := cursor.Position{{Tag: w.read(w.open(spec, flow.Format{}, "")).to[0].Tag, Seq: 3}}.String()
+		s := w.read(w.open(spec, flow.Format{}, at))
+		for s.count("data: 0") == 0 {
+			s.step()
+		}
+		given := s.from[0].Seq
+		if err := w.js.DeleteStream(t.Context(), "S"); err != nil {
+			t.Fatal(err)
+		}
+		w.make(30)
+		eventually(t, "the feed to notice", func() bool { return strings.Contains(w.r.log.String(), "may be missing") })
+		text := s.finish()
+		want := fmt.Sprintf(`"from":%d,"to":6000`, given+1)
+		if !strings.Contains(text, `"reason":"reset"`) || !strings.Contains(text, want) {
+			t.Errorf("fresh %v: %d events, the last %q, want %s", fresh, len(s.got), s.got[len(s.got)-1], want)
+		}
+	}
+}
+
 func TestState_OfManySubjectsIsReadOnceForThoseWhoComeTogether(t *testing.T) {
 	w := newStateWorld(t, 50)
 	for range 20 {

@@ -182,6 +182,66 @@ func TestBucket_AReplicaThatCanCompareNothingGivesIDsThatNobodyTakesUp(t *testin
 	}
 }
 
+// A client that is still reading what it missed, when its replica has proven nothing for too long, goes on under ids that nobody takes up: what
+// it is given from then on is behind what the others doubt.
+func TestBucket_WhoIsReadingIsGivenIDsThatNobodyTakesUpAsWell(t *testing.T) {
+	t.Parallel()
+	p := newPit(t, streamA(), nil, streamRoute("all", "a.>", "a.>"))
+	p.bucket(jetstream.KeyValueConfig{Bucket: "FLAGS"})
+	p.mustPublish("KV_FLAGS", "$KV.FLAGS.eu.a", "1")
+	silence := p.deaf()
+	cfg := modelConfig(p.ns.URL(), routesOf(kvRoutes()[:1]))
+	cfg.JetStream.VerifyEvery, cfg.JetStream.TailBytes = 500*time.Millisecond, 128<<20
+	knows := startReplica(t, cfg).ready()
+	cfg.JetStream.APIPrefix = "DEAF.API"
+	deaf := startReplica(t, cfg).ready()
+	keys := 0
+	flood := func(n int) {
+		t.Helper()
+		value := strings.Repeat("x", 4<<10)
+		for range n {
+			p.mustPublish("KV_FLAGS", fmt.Sprint("$KV.FLAGS.eu.flood", keys), `"`+value+`"`)
+			keys++
+		}
+	}
+	p.gw = deaf
+	p.replaying()
+	first := p.open("/eu", "")
+	for first.next().Type != "$snapshot" {
+	}
+	flood(3000) // more than sockets hold
+	reads := p.open("/eu", first.dec.LastEventID())
+	if e := reads.want("$ready"); !strings.Contains(e.Data, "replay") {
+		t.Fatalf("$ready %s", e.Data)
+	}
+	silence()
+	p.purge("KV_FLAGS", "$KV.FLAGS.eu.a", 0)
+	p.gw = knows
+	noticed := p.open("/eu", "")
+	for noticed.next().Type != "$gap" {
+	}
+	p.replaying() // it doubts nothing any more
+	flood(100)
+	n, id := 0, ""
+	for e := reads.next(); e.Type != "$live"; e = reads.next() {
+		if e.Type == "$gap" {
+			t.Fatalf("it was not reading any more, and the test shows nothing: %s", e.Data)
+		}
+		if n++; strings.Contains(e.Data, `flood3050"`) {
+			id = e.ID
+		}
+	}
+	if n < 3100 {
+		t.Errorf("it has read %d changes", n)
+	}
+	for _, id := range []string{id, reads.dec.LastEventID()} {
+		back := p.open("/eu", id)
+		if e := back.want("$ready"); id == "" || !strings.Contains(e.Data, `"snapshot"`) {
+			t.Errorf("the other one keeps the key: $ready %s for %q", e.Data, id)
+		}
+	}
+}
+
 // What is not shown of a bucket is named by nothing but its reason: numbers mean nothing for a state.
 func TestBucket_AGapInPlaceOfAValueHasNoNumbers(t *testing.T) {
 	t.Parallel()

@@ -95,7 +95,7 @@ func (s *Source) begunAgain(from, to cursor.Entry, inc *feed.Incarnation) Batch 
 
 // lost answers for a range that cannot be read any more, not even its beginning.
 func (s *Source) lost(reason gap.Reason, from, to uint64) Batch {
-	if from >= to || reason == gap.Reset && s.fresh() { // a fresh state is passed over by nobody
+	if from >= to || reason == gap.Reset && s.Bucket() { // the state that follows is passed over by nobody, and what lay in between has no meaning for it
 		return Batch{Done: true}
 	}
 	frame := s.gap(gap.Hole{Reason: reason, From: from + 1, To: to})
