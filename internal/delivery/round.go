@@ -6,6 +6,8 @@ const (
 	// sliceSends and sliceTime bound what a shard does before it looks at its mailbox and its sockets again.
 	sliceSends = 64
 	sliceTime  = 500 * time.Microsecond
+	// sliceLooks is after how many members a round that finds nobody to send to looks at its clock.
+	sliceLooks = 256
 	// smallAudience is the number of members up to which a group goes before the big ones.
 	smallAudience = 64
 )
@@ -82,12 +84,12 @@ func (s *shard) beginRound(g *group) bool {
 			return false
 		}
 		s.sealForRound(g)
-		if n := len(g.members); n > 0 {
-			// Another member is first each time, so that nobody is always last.
-			r.at = uint32(g.log.unsent.seq * 31 % uint64(n))
-		}
 	}
 	r.entry = g.log.unsent
+	if n := len(g.members); n > 0 && !r.entry.along {
+		// Another member is first each time, so that nobody is always last. What is sent along already goes on where it is.
+		r.at = uint32(r.entry.seq * 2654435761 % uint64(n))
+	}
 	return true
 }
 
@@ -134,6 +136,9 @@ func (s *shard) continueRound(g *group) {
 			return
 		}
 		if !s.offer(g, g.lookOn(), given) {
+			if r.looks%sliceLooks == 0 && s.clock() >= deadline {
+				return
+			}
 			continue
 		}
 		if sends++; sends%16 == 0 && (sends >= sliceSends || s.clock() >= deadline) {
