@@ -21,7 +21,6 @@ func (b *byHand) backlog() (n int) {
 func TestRoundsEndWhereMembersComeAndGo(t *testing.T) {
 	for _, churn := range []bool{false, true} {
 		b := newByHand(t, Policy{Heartbeat: time.Minute, BufferBytes: 1 << 20})
-		defer b.close()
 		const members = 600
 		for range members {
 			b.join()
@@ -43,6 +42,7 @@ func TestRoundsEndWhereMembersComeAndGo(t *testing.T) {
 			b.slice()
 		}
 		b.check()
+		b.close()
 	}
 }
 

@@ -72,6 +72,7 @@ type reader struct {
 func newMixed(t *rapid.T, policy Policy) *mixed {
 	m := &mixed{t: t, policy: policy, now: time.Now(), reasons: map[Reason]int{}}
 	m.shard = newShard(New(Config{Shards: 1, Now: func() time.Time { return m.now }, OnEnd: func(e Ended) { m.all[e.Tag].ended = e; m.reasons[e.Reason]++ }}))
+	m.shard.readTime()
 	if err := m.shard.poll.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +98,7 @@ func (m *mixed) join(missed int, deaf bool) {
 	if g := m.shard.groups.byKey["k"]; g != nil {
 		r.since = int(g.head()[0].Seq)
 	}
+	c.Expires, c.Notice = m.now.Add(time.Hour), time.Hour // it is told at the next tick
 	if missed > 0 {
 		r.since = max(0, r.since-missed)
 		c.From = cursor.Position{{Tag: cursor.MakeTag("test"), Seq: uint64(r.since)}}
@@ -160,7 +162,7 @@ func (m *mixed) consistent() {
 // judge reads what a client got as a page does.
 func (m *mixed) judge(r *reader) {
 	at, owes, over := r.since, false, false
-	events, jumps := 0, 0
+	events, jumps, notices := 0, 0, 0
 	blocks := bytes.Split(r.got, []byte("\n\n"))
 	for _, block := range blocks[:len(blocks)-1] { // behind the last one is nothing, or it is torn
 		id, typ, data := fields(block)
@@ -176,6 +178,8 @@ func (m *mixed) judge(r *reader) {
 			} else if p, _ := cursor.Parse(id); len(p) > 0 && p[0].Seq >= uint64(at) {
 				at, owes = int(p[0].Seq), false
 			}
+		case typ == "$expiring":
+			notices++
 		case typ != "" || data == "":
 		case scan(data, "again %d", &n):
 			if n < at {
@@ -202,6 +206,9 @@ func (m *mixed) judge(r *reader) {
 		if p, err := cursor.Parse(id); err != nil || owes || p[0].Seq != uint64(at) {
 			m.t.Fatalf("client %d has %d events, owes a state: %v, and is given the id %s: %v (%.40q)", r.tag, at, owes, id, err, block)
 		}
+	}
+	if notices > 1 || notices == 0 && r.ended.Reason == None {
+		m.t.Fatalf("client %d was told %d times that its identity ends", r.tag, notices)
 	}
 	if r.ended.Reason == Done && jumps > 0 {
 		return // it has perhaps jumped over the last event, and owes a state
