@@ -16,7 +16,7 @@ BASES ?= official
 # Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
 export HEADGATE_SKIPPED := $(CURDIR)/.skipped
 
-.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack proofs release sbom
+.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack picture proofs release sbom
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -34,7 +34,7 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	$(MAKE) --no-print-directory chart
 	@if [ -s $(HEADGATE_SKIPPED) ]; then \
 	  printf '\n%s checks did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \
-	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs prometheus\n'; rm -f $(HEADGATE_SKIPPED); \
+	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs prometheus iproute2\n'; rm -f $(HEADGATE_SKIPPED); \
 	else echo 'Everything was tested.'; fi
 
 unit: ## the tests that need nothing but Go
@@ -70,6 +70,9 @@ cluster: ## the chart on a real kube-apiserver, which takes minutes to build the
 
 memory: ## the memory limit of docs/operations.md in a real cgroup, with 15,000 streams; as root
 	deploy/test/memory.sh
+
+picture: ## the pictures of the dashboard in docs, of a real run of some minutes; needs prometheus and chromium
+	cd deploy/test && HEADGATE_PICTURE=$(or $(PICTURE),4m) go test -count=1 -timeout 30m -run '^TestDashboard_ShowsARealRun$$' -v .
 
 conntrack: ## what streams are to the connection tracking of a node, in a network namespace; as root
 	deploy/test/conntrack.sh

@@ -6,7 +6,6 @@ package auth
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -131,9 +130,9 @@ func (v *Verifier) Check(id *Identity) error {
 	return errUnknown
 }
 
-// Accepts says whether there are tokens of that issuer.
+// Accepts says whether tokens of that issuer are accepted, by the trust that is in force now.
 func (v *Verifier) Accepts(name string) bool {
-	return slices.ContainsFunc(v.issuers, func(i *issuer) bool { return i.name == name })
+	return v.line.current.Load().issuer(name) >= 0
 }
 
 // Anonymous is the identity of a caller without a token.

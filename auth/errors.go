@@ -1,10 +1,16 @@
 package auth
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // ErrUnavailable says that the keys of the token's issuer are not there, or are older than the token's key, and could not be fetched:
 // the same token may be good later.
 var ErrUnavailable = errors.New("the keys of the token's issuer are not available")
+
+// errNewKey is of a token whose key may be newer than ours.
+var errNewKey = fmt.Errorf("its key is not known, and may be newer than those that were last read: %w", ErrUnavailable)
 
 // ErrOutdated says that an identity was made by rules that are no longer in force: whoever showed its token is to be asked again.
 var ErrOutdated = errors.New("the rules by which the caller was identified have changed")

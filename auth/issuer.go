@@ -84,19 +84,29 @@ func newIssuer(i Issuer, o Options) (*issuer, error) {
 func (i *issuer) accepts(alg string) bool { return slices.Contains(i.algorithms, alg) }
 
 // find is the keys that may have signed a token. A kid that nobody knows is a reason to fetch the keys again, so that a token with a
-// new key is not refused until the next refresh.
-func (i *issuer) find(ctx context.Context, alg, kid string) ([]jwt.VerificationKey, error) {
+// new key is not refused until the next refresh. Who makes up names keeps others from that for a while: so a token that says it was issued
+// since the keys were read may be good later. It may lie; then its bearer hears less of what is wrong with it, and that is all.
+func (i *issuer) find(ctx context.Context, alg, kid string, issued int64) ([]jwt.VerificationKey, error) {
 	list, known := choose(i.current(), alg, kid)
 	if !known {
 		if err := i.refreshed(ctx); err != nil {
 			return nil, err
 		}
-		list, _ = choose(i.current(), alg, kid)
+		if list, known = choose(i.current(), alg, kid); !known && i.olderThan(issued) {
+			return nil, errNewKey
+		}
 	}
 	if len(list) == 0 {
 		return nil, errKey
 	}
 	return list, nil
+}
+
+// olderThan says whether the keys were read before that moment, in Unix milliseconds, or in its second. One that is still to come is nobody's.
+func (i *issuer) olderThan(issued int64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return issued > i.attempted.UnixMilli()-1000 && issued < time.Now().Add(apart).UnixMilli()
 }
 
 // lastRead is when the keys were last read; zero = never.

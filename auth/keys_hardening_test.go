@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // A set may hold anything; what comes out of it are public keys for signatures, strong ones.
@@ -154,6 +156,33 @@ func TestHardening_JWKSUnknownKidRefreshIsRateLimited(t *testing.T) {
 		refused(t, v, sign("ES384", p384(), good(), "kid", "k3"), ErrUnavailable)
 		refused(t, v, sign("ES384", p384(), good(), "kid", "k3"), ErrUnavailable)
 		accepted(t, v, sign("ES384", p384(), good(), "kid", "k2"))
+	})
+}
+
+// Somebody who makes up names of keys keeps the keys from being fetched for ten seconds. Whoever gets a token with a new key in that time is
+// told to come back, and not that his token is no good: an EventSource would never come back then.
+func TestHardening_MadeUpKeyNamesDoNotRefuseNewKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{body: jwks(jwk(p256().Public(), map[string]any{"kid": "k1"}))}
+		v, end := withServer(t, s, nil)
+		defer end()
+		synctest.Wait()
+		time.Sleep(apart)
+		forged := sign("ES384", p384(), good(), "kid", "made up")
+		refused(t, v, forged, errKey)
+		s.set(jwks(jwk(p256().Public(), map[string]any{"kid": "k1"}), jwk(p384().Public(), map[string]any{"kid": "k2"})), nil)
+		for range 9 {
+			token := sign("ES384", p384(), good(jwt.MapClaims{"iat": time.Now().Unix()}), "kid", "k2")
+			refused(t, v, token, ErrUnavailable)
+			refused(t, v, forged, errKey)
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Second)
+		accepted(t, v, sign("ES384", p384(), good(jwt.MapClaims{"iat": time.Now().Unix()}), "kid", "k2"))
+		// What was issued before the keys were read, or will be, has no such excuse.
+		for _, iat := range []time.Duration{-2 * time.Second, -time.Hour, time.Hour} {
+			refused(t, v, sign("ES384", p384(), good(jwt.MapClaims{"iat": time.Now().Add(iat).Unix()}), "kid", "k3"), errKey)
+		}
 	})
 }
 

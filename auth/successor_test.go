@@ -61,6 +61,28 @@ func succeeding(t *testing.T) (*Verifier, *endpoints, func()) {
 	return v, e, func() { cancel(); <-ended }
 }
 
+// Whoever knows the first verifier hears of what is in force: operators do.
+func TestNext_AcceptsWhatIsInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, e, end := succeeding(t)
+		defer end()
+		e.mu.Lock()
+		e.sets["c"] = e.sets["a"]
+		e.mu.Unlock()
+		next, err := v.Next(t.Context(), Trust{Issuers: []Issuer{at("b"), at("c")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !v.Accepts("a") || v.Accepts("c") {
+			t.Error("what is not in force yet counts")
+		}
+		next.Use()
+		if v.Accepts("a") || !v.Accepts("b") || !v.Accepts("c") {
+			t.Error("what was in force before counts")
+		}
+	})
+}
+
 func TestNext_AnIssuerThatIsGoneIsGoneAndTheOthersKeepTheirKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, e, end := succeeding(t)

@@ -78,7 +78,7 @@ func (v *Verifier) keysFor(ctx context.Context, t *jwt.Token, claims jwt.MapClai
 	if !ok || len(kid) > maxKid {
 		return from, none, errMalformed
 	}
-	keys, err := from.find(ctx, t.Method.Alg(), kid)
+	keys, err := from.find(ctx, t.Method.Alg(), kid, milliseconds(claims["iat"]))
 	for _, k := range keys {
 		none.Keys = append(none.Keys, k)
 	}

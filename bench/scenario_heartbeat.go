@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,10 +14,23 @@ import (
 // heartbeat: what silence costs. All clients follow a subject on which nothing is published, so each thing that they read is a
 // heartbeat. Packets are those that the kernel counts on the clients' sockets, acknowledgements among them.
 func heartbeat(l *Lab) ([]Row, error) {
-	row := Row{Name: fmt.Sprintf("heartbeats, %d silent streams, one every %v", l.size.Many, l.size.Beat), Unit: "µs of server CPU per heartbeat"}
+	var rows []Row
+	// The second one is the rate of ten times as many streams, as far as settings allow.
+	for _, every := range slices.Compact([]time.Duration{l.size.Beat, max(l.size.Beat/10, time.Second)}) {
+		row, err := l.heartbeats(every)
+		if err != nil {
+			return rows, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func (l *Lab) heartbeats(every time.Duration) (Row, error) {
+	row := Row{Name: fmt.Sprintf("heartbeats, %d silent streams, one every %v", l.size.Many, every), Unit: "µs of server CPU per heartbeat"}
 	cost := samples{}
 	err := l.interleave(&row, max(1, l.size.Passes/5), []string{"headgate"}, func(kind string) error {
-		server, err := l.start(kind, "", "", "SSE_HEARTBEAT="+l.size.Beat.String())
+		server, err := l.start(kind, "", "", "SSE_HEARTBEAT="+every.String())
 		if err != nil {
 			return err
 		}
@@ -29,7 +43,7 @@ func heartbeat(l *Lab) ([]Row, error) {
 		if err := swarm.Add(l.size.Many, func(int) string { return pathOf(shared) }, time.Minute); err != nil {
 			return err
 		}
-		if err := swarm.idle(l.size.Beat); err != nil { // what belongs to the connects is over
+		if err := swarm.idle(max(every, l.size.Beat/5)); err != nil { // what belongs to the connects is over
 			return err
 		}
 		packetsBefore, err := swarm.packets()
@@ -57,7 +71,7 @@ func heartbeat(l *Lab) ([]Row, error) {
 		return nil
 	})
 	row.Figures = cost.figures()
-	return []Row{row}, err
+	return row, err
 }
 
 // idle reads what comes for a while.

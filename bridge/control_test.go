@@ -511,6 +511,43 @@ func TestService_SurvivesAnOutage(t *testing.T) {
 }
 
 // Neither publish routes nor sources reach the subjects of operators, by whatever way a name gets here.
+// Whoever asks chooses where the answer goes, and headgate may publish where he may not: the answer purged the stream.
+func TestHardening_ServiceAnswersNowhereButAtInboxes(t *testing.T) {
+	ns := startNATS(t, devnats.Options{JetStream: true, StoreDir: t.TempDir()})
+	controlled(t, ns.URL(), func(c *config.Config) { c.Auth.RevocationBucket = "" }, echo("all", true))
+	nc := publisherOf(t, ns.URL())
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "s", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the service", func() bool { return len(ask(t, nc, "_HEADGATE.all", "x")) == 1 })
+	heard, err := nc.SubscribeSync("orders.new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reply := range []string{"$JS.API.STREAM.PURGE.S", "orders.new", "s", "_HEADGATE.all", "$KV.REVOKED.sub"} {
+		if err := nc.PublishRequest("_HEADGATE.all", reply, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(ask(t, nc, "_HEADGATE.all", "x")); n != 1 { // behind all of them
+		t.Errorf("%d answers", n)
+	}
+	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 1 || info.State.FirstSeq != 1 {
+		t.Errorf("the stream has %+v, %v", info.State, err)
+	}
+	if n, _, _ := heard.Pending(); n != 0 {
+		t.Errorf("%d answers where messages are", n)
+	}
+}
+
 func TestService_IsOutOfReachOfRoutes(t *testing.T) {
 	ns := startNATS(t, devnats.Options{})
 	asked := make(chan struct{}, 10)

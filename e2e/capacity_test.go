@@ -19,9 +19,13 @@ routes:
   - {name: prices, path: "/v1/prices/{symbol}", source: {type: core, subject: "prices.{symbol}"}}
   - {name: orders, path: /v1/orders, source: {type: stream, stream: ORDERS, subject: "orders.>"}}
 `})
-	here := place{ledger: stack.NewLedger(t, "docs/capacity.md"), names: []string{"localhost:9090", h.AdminAddr, "localhost:8222", monitor}}
+	ledger := stack.NewLedger(t, "docs/capacity.md")
+	here := place{ledger: ledger, names: []string{"localhost:9090", h.AdminAddr, "localhost:8222", monitor}}
 	blocks := stack.Blocks(t, "../docs/capacity.md")
 	for _, b := range blocks {
+		if !ledger.Mine(stack.Commands(b.Commands)[0]) {
+			continue
+		}
 		t.Run(b.Heading, func(t *testing.T) { here.runs(t, b) })
 	}
 	if len(blocks) < 5 {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,23 +35,22 @@ func TestCommands_EachHasATestOrAReason(t *testing.T) {
 			t.Errorf("docs/commands.md: %s has no command for the row %q", row.Document, row.Begins)
 		case row.Test == "" && len(row.Remark) < 10:
 			t.Errorf("docs/commands.md: no test runs %q of %s, and no reason is given", row.Begins, row.Document)
-		case row.Test != "" && !tests[row.Test]:
+		case row.Test != "" && !slices.ContainsFunc(tests, row.Is):
 			t.Errorf("docs/commands.md: there is no test %s", row.Test)
 		}
 	}
 }
 
 // testNames are the tests of all modules.
-func testNames(t *testing.T) map[string]bool {
+func testNames(t *testing.T) (names []string) {
 	t.Helper()
-	names := map[string]bool{}
 	err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(name, "_test.go") {
 			return err
 		}
 		text, err := os.ReadFile(name)
 		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
-			names[m[1]] = true
+			names = append(names, m[1])
 		}
 		return err
 	})

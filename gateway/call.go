@@ -104,6 +104,7 @@ func (s *Server) at(e *endpoint) http.Handler {
 func (s *Server) run(w http.ResponseWriter, r *http.Request, do func(*call) error) {
 	c := &call{w: w, r: r, began: s.now(), number: s.requests.Add(1), outcome: "internal"}
 	c.addr = s.clientAddress(r)
+	safeHeader(w.Header())
 	defer func() { s.metrics.request(c) }()
 	defer s.recovered(c)
 	if r.ContentLength != 0 {

@@ -34,6 +34,21 @@ func TestHardening_NothingGetsIntoTheHeadThroughThePath(t *testing.T) {
 	}
 }
 
+// Whatever the answer, a browser guesses no other type than it says, and tells nobody its URL.
+func TestHardening_EveryAnswerIsSafeInABrowser(t *testing.T) {
+	r := start(t, withCORS(false, "https://app.example"))
+	rd := r.open("/v1/prices/A")
+	for name, header := range map[string]http.Header{
+		"stream": rd.resp.Header, "HEAD": r.do(r.request(http.MethodHead, "/v1/prices/A")).Header, "publish": r.post("/v1/notify/ada", "x").Header,
+		"OPTIONS": r.do(r.request(http.MethodOptions, "/v1/prices/A")).Header, "404": r.get("/nowhere").Header, "400": r.get("/v1/prices/a.b").Header,
+		"preflight": r.do(r.request(http.MethodOptions, "/v1/prices/A", "Origin", "https://app.example", "Access-Control-Request-Method", "GET")).Header,
+	} {
+		if header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Referrer-Policy") != "no-referrer" {
+			t.Errorf("%s: %v", name, header)
+		}
+	}
+}
+
 func TestHardening_HeaderMapCannotSplitTheHandWrittenHead(t *testing.T) {
 	head := gateway.EncodeHead(http.Header{"X-A": {"a\r\nX-Evil: 1\r\n\r\nbody"}, "Bad Name": {"x"}, "X-B:\r\nX-Evil": {"1"},
 		"Content-Length": {"5"}, "Transfer-Encoding": {"gzip"}, "Connection": {"keep-alive"}, "Date": {"never"}}, time.Now())

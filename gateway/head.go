@@ -10,13 +10,17 @@ import (
 	"headgate/internal/sse"
 )
 
+// safeHeader sets what every answer has.
+func safeHeader(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff") // Fetch Standard, section 3.6
+	h.Set("Referrer-Policy", "no-referrer")    // Referrer Policy, section 3.1: a URL may hold what is nobody else's business
+}
+
 // streamHeader sets the fields of a stream's head, beside what CORS has put there.
 func streamHeader(h http.Header) {
 	h.Set("Content-Type", eventStream)               // HTML Living Standard, section 9.2.3: exactly this, or the client fails
 	h.Set("Cache-Control", "no-store, no-transform") // RFC 9111, section 5.2.2: kept by no cache, compressed by no proxy
 	h.Set("X-Accel-Buffering", "no")                 // nginx, ngx_http_proxy_module, proxy_buffering: event by event
-	h.Set("X-Content-Type-Options", "nosniff")       // Fetch Standard, section 3.6
-	h.Set("Referrer-Policy", "no-referrer")          // Referrer Policy, section 3.1: a URL may hold what is nobody else's business
 }
 
 // answerHead is the answer to HEAD: the fields GET would get (RFC 9110, section 9.3.2).

@@ -186,8 +186,14 @@ func (c *call) cookieCounts() bool {
 		}
 		scheme, host, _ := strings.Cut(origins[0], "://")
 		own := (scheme == "http" || scheme == "https") && host != "" && strings.EqualFold(host, c.r.Host)
-		return own || c.route.credentials && c.originAllowed()
+		return own && c.fromHere() || c.route.credentials && c.originAllowed()
 	}
+	return c.fromHere()
+}
+
+// fromHere says whether the browser, if it is one that says so, tells that the page is of our own origin, or that there is none. A page of the
+// same host over plain http is not: whoever is on the network can have written it.
+func (c *call) fromHere() bool {
 	switch c.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 		return true

@@ -35,6 +35,7 @@ func TestHardening_CookiesOfVisitorsAreNotForOtherSites(t *testing.T) {
 		{"own page", "", "same-origin", true, true, true, true},
 		{"own page, by origin", "http://" + r.addr, "same-origin", true, true, true, true},
 		{"own page, old browser", "http://" + r.addr, "", true, true, true, true},
+		{"own host, other scheme", "https://" + r.addr, "cross-site", false, false, false, false},
 		{"address bar", "", "none", true, true, true, true},
 		{"image of another site", "", "cross-site", false, false, false, false},
 		{"another subdomain", "", "same-site", false, false, false, false},

@@ -181,10 +181,8 @@ func (s *Server) refuse(c *call, r *refusal) {
 	c.outcome = p.slug
 	s.logRefusal(c, r)
 	h := c.w.Header()
-	h.Del("X-Accel-Buffering")                 // of a stream that came to nothing
-	h.Set("Cache-Control", "no-store")         // RFC 9111, section 5.2.2.5: a 404 may be cached otherwise
-	h.Set("X-Content-Type-Options", "nosniff") // Fetch Standard, section 3.6
-	h.Set("Referrer-Policy", "no-referrer")    // Referrer Policy, section 3.1: a URL may hold what is nobody else's business
+	h.Del("X-Accel-Buffering")         // of a stream that came to nothing
+	h.Set("Cache-Control", "no-store") // RFC 9111, section 5.2.2.5: a 404 may be cached otherwise
 	if c.r.ContentLength != 0 || p.cause != "" {
 		c.closeAfter() // a body nobody reads; a client that is to stay away for a while
 	}

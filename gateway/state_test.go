@@ -240,7 +240,7 @@ func TestFinished_IsA204WithoutBodyThatKeepsClientsAway(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	for _, none := range []string{"Content-Length", "Content-Type", "Transfer-Encoding", "X-Accel-Buffering", "\nRetry-After"} {
+	for _, none := range []string{"\nContent-Length", "\nContent-Type", "\nTransfer-Encoding", "\nX-Accel-Buffering", "\nRetry-After"} {
 		if strings.Contains(text, none) {
 			t.Errorf("%s in\n%s", none, text)
 		}

@@ -57,7 +57,7 @@ base_static() {
   echo 'nonroot:x:65532:' > "$work/static/etc/group"
   cp /etc/ssl/certs/ca-certificates.crt "$work/static/etc/ssl/certs/" 2>/dev/null || true
   buildah "${store[@]}" copy -q "$c" "$work/static" / >/dev/null
-  buildah "${store[@]}" commit -q --rm "$c" "localhost/static:${1#linux/}"
+  buildah "${store[@]}" commit -q --rm --timestamp 0 "$c" "localhost/static:${1#linux/}"
 }
 
 say "building with $(buildah --version | cut -d' ' -f1-3), $(go version | cut -d' ' -f3)"

@@ -1,11 +1,13 @@
 package delivery_test
 
 import (
+	"net"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"headgate/internal/cursor"
 	"headgate/internal/delivery"
 )
 
@@ -55,4 +57,44 @@ func TestWhatABlockedClientHoldsOfTinyEventsIsWithinTheBound(t *testing.T) {
 		}
 		stuck.conn.Close()
 	})
+}
+
+// Clients that come back with a position, and then take nothing, hold together about what the bound says, however many they are: one small
+// batch is all that each of them has beyond it.
+func TestWhatBlockedReadersHoldTogetherIsBounded(t *testing.T) {
+	const clients, bound, event = 300, 1 << 20, 1000
+	if !socketsHere {
+		t.Skip("sockets are taken over on Linux only")
+	}
+	r := newRig(t, "socket") // the other transport lends the same bytes; it takes megabytes more for its sockets to be full
+	r.policy.BufferAge, r.policy.WriteTimeout = 0, time.Minute
+	held := r.server.Hold(bound)
+	for range 4000 {
+		r.topic.publish(strings.Repeat("x", event))
+	}
+	id := (cursor.Position{{Tag: r.topic.tag}}).String()
+	var conns []*stream
+	for range clients {
+		c := r.connect(id)
+		if err := c.conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	eventually(t, "all to be blocked", func() bool {
+		blocked, err := r.server.Blocked(t.Context())
+		return err == nil && blocked == clients
+	})
+	if n, most := held(), int64(bound+clients*(4<<10+2*event)*5/4); n < bound/2 || n > most {
+		t.Errorf("%d clients hold %d KB, at most %d", clients, n>>10, most>>10)
+	} else {
+		t.Logf("%d clients hold %d KB, at most %d", clients, n>>10, most>>10)
+	}
+	for _, c := range conns {
+		c.conn.Close()
+	}
+	eventually(t, "all to be gone", func() bool { return r.server.Streams() == 0 })
+	if n := held(); n != 0 {
+		t.Errorf("%d bytes are held for nobody", n)
+	}
 }

@@ -26,6 +26,9 @@ func (s *shard) stop(i uint32, r Reason) {
 		if !rs.inState && sd.again == nil {
 			sd.lastID = slices.Clone(g.id(s, rs.from))
 		}
+		if rs.waiting {
+			s.keepsNone(sd)
+		}
 		sd.read = nil
 		sl.state = live
 		sd.adrift = true
@@ -62,6 +65,7 @@ func (s *shard) end(i uint32, r Reason) {
 	if sl.hasSide {
 		sd := s.sides[i]
 		s.letGo(g, sd)
+		s.keepsNone(sd)
 		delete(s.sides, i)
 		if sd.writer != nil {
 			sd.writer.reason = r

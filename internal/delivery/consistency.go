@@ -79,6 +79,9 @@ func (s *shard) checkSlots(note broken) seen {
 			of.refs[sd.entry]++
 		}
 		checkSide(i, sl, sd, note)
+		if sd.held != 0 && len(sd.private) == 0 && (sd.read == nil || !sd.read.waiting && sd.read.rest == nil) {
+			note("slot %d: %d bytes count as held, and there are none", i, sd.held)
+		}
 	})
 	if used != s.slots.used {
 		note("%d slots in use, %d counted", used, s.slots.used)

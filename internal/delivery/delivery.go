@@ -37,8 +37,11 @@ type Server struct {
 	shards  []*shard
 	metrics *metrics
 
+	heldMost int64 // see held.go
+
 	// atomic
 	streams atomic.Int64
+	held    atomic.Int64 // bytes that were read for clients and that their sockets have not taken
 	next    atomic.Uint32
 }
 
@@ -62,8 +65,9 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, start: cfg.Now()}
-	s.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(s.Streams()) }, func() float64 { return s.slowest().Seconds() })
+	s := &Server{cfg: cfg, start: cfg.Now(), heldMost: heldBytes}
+	s.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(s.Streams()) }, func() float64 { return s.slowest().Seconds() },
+		func() float64 { return float64(s.held.Load()) })
 	for range cfg.Shards {
 		s.shards = append(s.shards, newShard(s))
 	}

@@ -8,6 +8,12 @@ import (
 // Slowest is how far the slowest client is behind.
 func (s *Server) Slowest() time.Duration { return s.slowest() }
 
+// Hold bounds what is held for clients that read, and says how much that is. It is to be called before any comes.
+func (s *Server) Hold(most int64) (held func() int64) {
+	s.heldMost = most
+	return s.held.Load
+}
+
 // Wake makes every shard look at its clock.
 func (s *Server) Wake() {
 	for _, sh := range s.shards {

@@ -80,6 +80,7 @@ func (s *shard) took(g *group, sl *slot, sd *side, n int) {
 		n -= k
 		if len(sd.private) == 0 {
 			sd.private = nil
+			s.keeps(sd)
 		}
 	}
 	moved := false

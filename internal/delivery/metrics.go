@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics are the process's delivery metrics.
 type metrics struct {
 	streams    prometheus.GaugeFunc
+	held       prometheus.GaugeFunc
 	slowest    prometheus.GaugeFunc
 	deliveries prometheus.Counter
 	bytes      prometheus.Counter
@@ -19,11 +20,13 @@ type metrics struct {
 	latency    prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, streams, slowest func() float64) *metrics {
+func newMetrics(reg prometheus.Registerer, streams, slowest, held func() float64) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_delivery_" + name, Help: help})
 	}
 	m := &metrics{
+		held: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_delivery_held_bytes",
+			Help: "Bytes that were read for clients that come back, and that their sockets have not taken yet."}, held),
 		streams: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_delivery_streams",
 			Help: "Clients that are being served."}, streams),
 		slowest: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_delivery_slowest_seconds",
@@ -45,7 +48,7 @@ func newMetrics(reg prometheus.Registerer, streams, slowest func() float64) *met
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.streams, m.slowest, m.deliveries, m.bytes, m.sends, m.blocks, m.drops, m.rateWaits, m.rateDrops, m.heartbeats, m.groups, m.perSend, m.latency)
+		reg.MustRegister(m.held, m.streams, m.slowest, m.deliveries, m.bytes, m.sends, m.blocks, m.drops, m.rateWaits, m.rateDrops, m.heartbeats, m.groups, m.perSend, m.latency)
 	}
 	return m
 }

@@ -7,9 +7,6 @@ import (
 	"headgate/internal/sse"
 )
 
-// readBytes is how much a reading client asks for at a time. The next batch is asked for when the socket has taken the last.
-const readBytes = 64 << 10
-
 var liveFrame = sse.NewFrame("$live", []byte("{}"))
 
 // readOn is the next step of a reading client whose socket has taken everything. It says whether there is more to gather.
@@ -84,7 +81,7 @@ func (s *shard) pin(g *group, sl *slot, sd *side) {
 func (s *shard) ask(i uint32, sl *slot, r *readState, g *group) {
 	r.waiting = true
 	mail, gen := &s.mail, sl.gen
-	ask := flow.Ask{From: slices.Clone(r.from), To: slices.Clone(r.to), MaxBytes: readBytes, State: r.state}
+	ask := flow.Ask{From: slices.Clone(r.from), To: slices.Clone(r.to), MaxBytes: s.readSize(s.sides[i]), State: r.state}
 	g.source.Read(ask, func(b flow.Batch) { _ = mail.put(op{kind: opRead, group: i, gen: gen, arg: b}) })
 }
 
@@ -126,6 +123,7 @@ func (s *shard) read(i uint32, b flow.Batch) {
 	if len(b.Events) > 0 {
 		sd.private = append(sd.private, buf...)
 	}
+	s.keeps(sd)
 	s.scratch = buf
 	if ends != None {
 		s.stop(i, ends)

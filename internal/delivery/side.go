@@ -9,6 +9,7 @@ import (
 // own, an end to come. On the ResponseWriter transport a client always has one. Owned by the shard loop.
 type side struct {
 	private  []byte // its own bytes, before anything of the log
+	held     int64  // of them, what counts among the bytes that were read for clients
 	entry    *entry // where in the log it is, a reference held; nil = at the head, or unpinned
 	sent     int    // bytes of entry that it has been given
 	wants    int64  // when its socket first refused what it is being offered; 0 = not blocked

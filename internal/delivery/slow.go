@@ -71,9 +71,15 @@ func (s *shard) checkSlow(i uint32, sl *slot, sd *side, g *group) {
 	}
 }
 
-// behind is how old what a client's socket has not taken is. Who waits for its budget, or for us, is not slow.
+// behind is how old what a client's socket has not taken is: an event of the log, or, where it has given up its place there, what is its
+// own. Who waits for its budget, or for us, is not slow.
 func (sd *side) behind(now int64) int64 {
-	if sd.entry == nil || sd.wants == 0 || len(sd.entry.buf) == 0 {
+	switch {
+	case sd.wants == 0:
+		return 0
+	case sd.entry == nil:
+		return now - sd.wants
+	case len(sd.entry.buf) == 0: // it has had no round
 		return 0
 	}
 	return now - sd.entry.at

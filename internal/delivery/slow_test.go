@@ -126,10 +126,14 @@ func TestTheCostOfARoundDoesNotGrowWithWhatOneClientIsBehind(t *testing.T) {
 }
 
 func TestSlowest_IsWhoseSocketHasNotTakenTheOldestEvent(t *testing.T) {
-	s, _, _, sd, _ := behind(0)
+	s, g, _, sd, _ := behind(0)
 	s.now = int64(7 * time.Second)
 	if got := time.Duration(sd.behind(s.now)); got != 7*time.Second {
 		t.Errorf("%s behind", got)
+	}
+	s.letGo(g, sd)
+	if got := time.Duration(sd.behind(s.now)); got != 7*time.Second-1 {
+		t.Errorf("%s behind, since its socket has refused what is its own", got)
 	}
 	sd.wants = 0 // it is its budget, or we
 	if got := sd.behind(s.now); got != 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"golang.org/x/time/rate"
 
 	"headgate/bridge/internal/conn"
 )
@@ -60,6 +61,8 @@ type Service struct {
 	cfg  ServiceConfig
 	wake chan struct{}
 
+	seldom rate.Sometimes // safe for everyone
+
 	mu sync.Mutex
 	nc *nats.Conn // nil while it is away
 }
@@ -72,7 +75,7 @@ func NewService(cfg ServiceConfig) *Service {
 	if cfg.Version == "" {
 		cfg.Version = "0.0.0" // of a build that nobody has numbered
 	}
-	return &Service{cfg: cfg, wake: make(chan struct{}, 1)}
+	return &Service{cfg: cfg, wake: make(chan struct{}, 1), seldom: rate.Sometimes{Interval: 10 * time.Second}}
 }
 
 // Connected is called by the owner of the connection, as Disconnected and Refused.
@@ -158,9 +161,23 @@ func (s *Service) add(ctx context.Context, nc *nats.Conn) (micro.Service, error)
 	return service, nil
 }
 
-// handler answers the requests for one endpoint.
+// inbox says whether a subject is one where answers are waited for: _INBOX.…, what NATS makes of those between accounts (_R_.…), or a prefix of
+// somebody's own that begins so. Whoever asks chooses it, and may not publish everywhere where headgate may: an answer to NATS's own
+// subjects can be an order, and one among messages a forgery.
+func (s *Service) inbox(subj string) bool {
+	return strings.HasPrefix(subj, "_") && !strings.HasPrefix(subj, s.cfg.Prefix+".")
+}
+
+// handler answers the requests for one endpoint. One that wants its answer where none is waited for is not carried out.
 func (s *Service) handler(ctx context.Context, nc *nats.Conn, e Endpoint) micro.HandlerFunc {
 	return func(r micro.Request) {
+		if reply := r.Reply(); reply != "" && !s.inbox(reply) {
+			s.seldom.Do(func() {
+				s.cfg.Log.Warn("a control request wants its answer at a subject that is no inbox; it was not carried out", "endpoint", e.Name,
+					"remedy", "inboxes begin with _, as _INBOX does; look who may publish to "+s.cfg.Prefix+".>")
+			})
+			return
+		}
 		answer, err := s.answer(ctx, nc, e, r)
 		var refused *Refusal
 		switch {

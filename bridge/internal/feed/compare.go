@@ -116,7 +116,7 @@ func (f *Feed) expired(info jsapi.Info) {
 
 // refresh takes the facts that may change within an incarnation.
 func (f *Feed) refresh(info jsapi.Info) {
-	f.whole = f.getsAll(info)
+	f.whole, f.revives = f.getsAll(info), revives(info.Config)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.First, f.Last, f.Average = info.FirstSeq, info.LastSeq, info.Bytes/max(info.Messages, 1)

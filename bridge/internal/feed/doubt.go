@@ -44,14 +44,18 @@ func (f *Feed) settle(asked time.Time, info jsapi.Info) {
 	}
 }
 
-// suspect makes the next load compare what there is before anything is pushed, when that is due: what was away for long must not give
-// positions as if it knew what has gone meanwhile, since others do not doubt them any more.
+// suspect makes the next load compare what there is before anything is pushed, when that is due: what was away for long would else push
+// to those who have a key that is no more, under positions that nobody takes up.
 func (f *Feed) suspect() {
 	if !f.cfg.Table || time.Since(f.sound) < doubtChecks/2*f.cfg.VerifyEvery {
 		return
 	}
-	f.reload = f.reload || f.table != nil
-	f.recount = f.recount || f.keys != nil
+	switch {
+	case f.table != nil:
+		f.reload = f.reload || f.mayReload()
+	case f.keys != nil:
+		f.recount = f.recount || f.mayRecount()
+	}
 }
 
 // hurry makes the next comparison come soon, after one that proved nothing.

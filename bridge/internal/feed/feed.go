@@ -108,6 +108,7 @@ type proof struct {
 	loadTook  time.Duration
 	freshened time.Time // followers were last given a fresh state because nothing can be compared
 	stale     bool      // the bucket has changed since
+	revives   bool      // an older value of a key may come back without a message; then the number of keys proves nothing
 }
 
 // counts is owned by Run.

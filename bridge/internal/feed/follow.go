@@ -132,6 +132,9 @@ func (f *Feed) announce(h Hole, change func()) {
 	f.tell()
 	f.mu.Unlock()
 	f.progress.begin(inc)
+	if h.Renamed {
+		f.progress.raise(position) // where everybody is already
+	}
 	if len(links) > 0 && !h.Silent {
 		f.metrics.hole(h.Reason)
 		f.log.Warn("messages are or may be missing: told to all who follow the stream", "reason", h.Reason, "certain", h.Certain,

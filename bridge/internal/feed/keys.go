@@ -110,7 +110,9 @@ func (f *Feed) counted() {
 	f.load, f.recount, f.countOver = nil, false, true
 	f.countedAt = time.Now()
 	f.countTook = f.countedAt.Sub(began)
-	f.sound = began
+	if !f.revives { // else they say nothing of values
+		f.sound = began
+	}
 	hole := f.owed
 	f.owed = nil
 	switch {
@@ -174,8 +176,13 @@ func (f *Feed) miscounts(subjects uint64) bool {
 // revived says whether the last message of a key may have been removed so that an older one is its value again. What a limit of age
 // or of messages removes of a key is the oldest.
 func revived(c jetstream.StreamConfig, before, now fingerprint) bool {
+	return revives(c) && now.messages < before.messages && now.deleted > before.deleted
+}
+
+// revives says whether that may happen at all in a bucket. No bucket that a NATS client made with markers, or without times to live, is one.
+func revives(c jetstream.StreamConfig) bool {
 	ages := c.AllowMsgTTL && c.SubjectDeleteMarkerTTL <= 0
-	return (!c.DenyDelete || ages) && c.MaxMsgsPerSubject != 1 && now.messages < before.messages && now.deleted > before.deleted
+	return (!c.DenyDelete || ages) && c.MaxMsgsPerSubject != 1
 }
 
 // countPause is how long the keys are not counted again.
@@ -213,8 +220,10 @@ func (f *Feed) checked(seq uint64) reset {
 		f.hurry()
 		return goesOn
 	case !f.miscounts(c.subjects):
-		f.sound = c.asked
-		f.judge()
+		if !f.revives {
+			f.sound = c.asked
+			f.judge()
+		}
 		return goesOn
 	}
 	return f.recheck(c.subjects)

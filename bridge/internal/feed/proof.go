@@ -54,21 +54,27 @@ func (f *Feed) judge() {
 func (f *Feed) prove() reset {
 	switch {
 	case f.load != nil || f.proven():
-	case f.table != nil && time.Since(f.loadedAt) >= countShare*f.loadTook:
+	case f.table != nil && f.mayReload():
 		f.reload = true
 		return resetTable
-	case f.keys != nil && time.Since(f.countedAt) >= f.countPause():
+	case f.keys != nil && f.mayRecount():
 		f.recount = true
 		return resetTable
 	}
 	return goesOn
 }
 
-// freshen gives those who follow a bucket of which not even the keys are known a fresh state from time to time, unless nothing has changed
+// mayReload says whether the table may be loaded again without taking more than its share of the time.
+func (f *Feed) mayReload() bool { return time.Since(f.loadedAt) >= countShare*f.loadTook }
+
+// mayRecount is the same of keys, where counting them proves anything.
+func (f *Feed) mayRecount() bool { return !f.revives && time.Since(f.countedAt) >= f.countPause() }
+
+// freshen gives those who follow a bucket of which not even the keys are known, or of which these say too little, a fresh state from time to time, unless nothing has changed
 // in it; while states are on their way, later.
 func (f *Feed) freshen(before, now fingerprint) {
 	f.stale = f.stale || before != now
-	if f.table != nil || f.keys != nil || !f.stale || !f.caughtUp {
+	if f.table != nil || f.keys != nil && !f.revives || !f.stale || !f.caughtUp {
 		return
 	}
 	since, pause := time.Since(f.freshened), freshChecks*f.cfg.VerifyEvery

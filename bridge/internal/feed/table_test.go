@@ -151,6 +151,38 @@ func TestTable_FindsAnOlderValueThatCameBack(t *testing.T) {
 	rec.waitFor(t, "hole reset certain=false 0-0 at 4")
 }
 
+// In a bucket that never rests no number tells of it.
+func TestTable_FindsAnOlderValueThatCameBackWhileOthersChange(t *testing.T) {
+	w := newWorld(t)
+	kv := w.loose(5)
+	w.set(kv, "a", "b", "a")
+	f := w.run(bucketFeed()).ready()
+	rec, _ := f.follow()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = kv.Put(context.Background(), "c", []byte("c"))
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	f.wait("changes", func(s State) bool { return s.Cursor > 10 })
+	w.do("delete", func(ctx context.Context) error {
+		s, err := w.js.Stream(ctx, "KV_B")
+		if err != nil {
+			return err
+		}
+		return s.DeleteMsg(ctx, 3)
+	})
+	eventually(t, "the hole", func() bool { return slices.ContainsFunc(rec.all(), isHole) })
+	eventually(t, "the older value", func() bool { return strings.HasPrefix(f.rows(), "1 a, 2 b, ") })
+}
+
 func TestTable_MaxAge(t *testing.T) {
 	w := newWorld(t)
 	kv := w.bucket(jetstream.KeyValueConfig{TTL: 1500 * time.Millisecond})

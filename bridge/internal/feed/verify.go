@@ -163,7 +163,7 @@ func (f *Feed) verify(ctx context.Context, s *session) reset {
 	if !f.cfg.Table || f.load != nil || f.countOver {
 		return goesOn
 	}
-	if f.check.at == 0 && (f.table != nil || f.keys != nil) {
+	if f.check.at == 0 && !f.revives && (f.table != nil || f.keys != nil) {
 		f.sound = f.verified
 		f.judge()
 	}

@@ -10,6 +10,9 @@ import (
 	"headgate/bridge/internal/kv"
 )
 
+// operatorInboxes are where operators want their answers, as long as they have no prefix of their own.
+const operatorInboxes = "_INBOX.>"
+
 // operators adds what the bucket of revocations and the control service need. The service also answers for micro itself, at $SRV.
 func (p *Permissions) operators(cfg Config, api jsapi.API) {
 	if cfg.Bucket != "" {
@@ -26,7 +29,8 @@ func (p *Permissions) operators(cfg Config, api jsapi.API) {
 	if cfg.Control == "" {
 		return
 	}
-	p.Answers = true
+	// Not allow_responses: whoever asks says where the answer goes, and with that NATS would let it go to a stream's purge.
+	p.Publish = append(p.Publish, operatorInboxes)
 	if cfg.Bucket != "" {
 		p.Publish = append(p.Publish, values(cfg, api))
 	}

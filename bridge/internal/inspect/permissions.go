@@ -14,7 +14,6 @@ import (
 type Permissions struct {
 	Publish   []string
 	Subscribe []string
-	Answers   bool // to requests, wherever those want them
 }
 
 // apiRequests are the requests that each stream takes, with what follows its name. The names of consumers are random, so they cannot be
@@ -84,11 +83,7 @@ func (p Permissions) String() string {
 
 // Block is the permissions block of a user in nats-server's configuration.
 func (p Permissions) Block() string {
-	answers := ""
-	if p.Answers {
-		answers = "  allow_responses: true\n"
-	}
-	return "permissions {\n" + block("publish", p.Publish) + block("subscribe", p.Subscribe) + answers + "}\n"
+	return "permissions {\n" + block("publish", p.Publish) + block("subscribe", p.Subscribe) + "}\n"
 }
 
 // block is one side. Without a list the server would allow everything.
@@ -107,11 +102,7 @@ func block(name string, list []string) string {
 
 // NSC is the command that gives a user of a JWT account these permissions.
 func (p Permissions) NSC() string {
-	answers := ""
-	if p.Answers {
-		answers = " \\\n  --allow-pub-response"
-	}
-	return "nsc edit user --name headgate" + nscFlags("pub", p.Publish) + nscFlags("sub", p.Subscribe) + answers + "\n"
+	return "nsc edit user --name headgate" + nscFlags("pub", p.Publish) + nscFlags("sub", p.Subscribe) + "\n"
 }
 
 func nscFlags(side string, list []string) string {

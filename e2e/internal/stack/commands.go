@@ -17,9 +17,9 @@ const commandsTable = "../docs/commands.md"
 
 // Assignment is one row of it: the commands of a document that begin with a text, and the test that runs them, "" for none.
 type Assignment struct {
-	Document string // path from the repository's root
+	Document string // path from the repository's root, or a pattern of path.Match
 	Begins   string // "" for all that no row above has
-	Test     string
+	Test     string // its name, or the beginning of several names and an ellipsis
 	Remark   string // why no test runs them, or runs them otherwise
 }
 
@@ -31,7 +31,7 @@ func Assignments(t testing.TB) []Assignment {
 		t.Fatal(err)
 	}
 	var all []Assignment
-	for _, m := range regexp.MustCompile("(?m)^\\| ([\\w./-]+\\.md) \\| (?:`([^`]+)`|all others|all) \\| (?:`(\\w+)`|–) \\|(.*)\\|$").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| ([\\w./*-]+\\.md) \\| (?:`([^`]+)`|all others|all) \\| (?:`(\\w+…?)`|–) \\|(.*)\\|$").FindAllStringSubmatch(string(text), -1) {
 		all = append(all, Assignment{m[1], m[2], m[3], strings.TrimSpace(m[4])})
 	}
 	if rows := strings.Count(string(text), "\n| ") - 1; len(all) != rows { // without the head of the table
@@ -42,7 +42,18 @@ func Assignments(t testing.TB) []Assignment {
 
 // Find is the row of a command, or -1.
 func Find(all []Assignment, document, command string) int {
-	return slices.IndexFunc(all, func(a Assignment) bool { return a.Document == document && strings.HasPrefix(command, a.Begins) })
+	return slices.IndexFunc(all, func(a Assignment) bool {
+		fits, err := path.Match(a.Document, document)
+		return err == nil && fits && strings.HasPrefix(command, a.Begins)
+	})
+}
+
+// Is says whether the row means a test of this name.
+func (a Assignment) Is(test string) bool {
+	if begins, ok := strings.CutSuffix(a.Test, "…"); ok {
+		return strings.HasPrefix(test, begins)
+	}
+	return a.Test == test && test != ""
 }
 
 // Commands are the commands of a block, without comments; a backslash at the end of a line goes on with the next one.
@@ -109,7 +120,7 @@ func NewLedger(t testing.TB, document string) *Ledger {
 // Mine says whether a command is assigned to the test.
 func (l *Ledger) Mine(command string) bool {
 	i := Find(l.rows, l.document, command)
-	return i >= 0 && l.rows[i].Test == l.t.Name()
+	return i >= 0 && l.rows[i].Is(l.t.Name())
 }
 
 // Run notes that the commands of a block, as the document has them, are run.
