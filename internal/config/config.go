@@ -55,7 +55,7 @@ type HTTP struct {
 
 // Admin is the listener for probes and metrics. Nothing of it is ever on the public one.
 type Admin struct {
-	Addr  string `env:"ADDR" doc:"address to listen on: /livez, /readyz, /metrics, /openapi.json, /schema/routes.json" example:":9090" form:"addr"`
+	Addr  string `env:"ADDR" doc:"address to listen on: /livez, /readyz, /metrics, /openapi.json, /schema/routes.json, /debug/consistency" example:":9090" form:"addr"`
 	Pprof bool   `env:"PPROF" doc:"serve /debug/pprof there too"`
 }
 
