@@ -84,7 +84,13 @@ func build(cfg config.Config, shards int, page http.Handler, log *slog.Logger) (
 		checks = append(checks, admin.RevocationsKnown(s.revocationsKnown))
 	}
 	if cfg.RoutesFile != "" {
-		checks = append(checks, admin.Reloaded(func() string { return s.reloader.State() }))
+		checks = append(checks, admin.Reloaded("reload", func() string { return s.reloader.State() }))
+	}
+	if s.auth != nil {
+		checks = append(checks, admin.Reloaded("keys", s.auth.KeysState))
+	}
+	if cfg.HTTP.TLSCertFile != "" {
+		checks = append(checks, admin.Reloaded("certificate", s.gateway.CertificateState))
 	}
 	s.admin = admin.New(admin.Options{Gatherer: s.registry, Pprof: cfg.Admin.Pprof, Log: log, Documents: s.documents(), Walk: s.walk,
 		Checks: append(checks, admin.NotDraining(s.gateway.Draining))})

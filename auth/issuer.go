@@ -38,7 +38,7 @@ type issuer struct {
 	attempted time.Time // begin of the last attempt
 	lastGood  time.Time // end of the last good one
 	fetching  bool
-	failed    bool          // the last attempt did
+	failed    error         // of the last attempt; nil: it was good
 	done      chan struct{} // closed at the end of the running or the next attempt
 	waiters   int           // requests that wait for that
 }
@@ -109,6 +109,21 @@ func (i *issuer) olderThan(issued int64) bool {
 	return issued > i.attempted.UnixMilli()-1000 && issued < time.Now().Add(apart).UnixMilli()
 }
 
+// problem is why the keys could not be read at the last attempt, and which are in use; empty when they could.
+func (i *issuer) problem() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case i.failed == nil && i.keys == nil:
+		return fmt.Sprintf("issuer %q: its %s has not been read yet", i.name, i.where)
+	case i.failed == nil:
+		return ""
+	case i.keys == nil:
+		return fmt.Sprintf("issuer %q: its %s: %v; until that is mended its tokens cannot be checked", i.name, i.where, i.failed)
+	}
+	return fmt.Sprintf("issuer %q: its %s: %v; the keys read at %s stay in use", i.name, i.where, i.failed, i.lastGood.UTC().Format(time.RFC3339))
+}
+
 // lastRead is when the keys were last read; zero = never.
 func (i *issuer) lastRead() time.Time {
 	i.mu.Lock()
@@ -148,7 +163,7 @@ func (i *issuer) attempt(ctx context.Context) error {
 	if changed {
 		i.keys, i.data = keys, data
 	}
-	i.fetching, i.failed = false, err != nil
+	i.fetching, i.failed = false, err
 	close(i.done)
 	i.done = make(chan struct{})
 	i.mu.Unlock()

@@ -114,7 +114,7 @@ func (i *issuer) due() bool {
 // fails when they could not be fetched.
 func (i *issuer) refreshed(ctx context.Context) error {
 	i.mu.Lock()
-	recent, fetching, failed, done := time.Since(i.attempted) < apart, i.fetching, i.failed || i.keys == nil, i.done
+	recent, fetching, failed, done := time.Since(i.attempted) < apart, i.fetching, i.failed != nil || i.keys == nil, i.done
 	waits := i.remote && (!recent || fetching)
 	if waits && i.waiters >= maxWaiters {
 		i.mu.Unlock()
@@ -149,7 +149,7 @@ func (i *issuer) refreshed(ctx context.Context) error {
 		return ctx.Err()
 	}
 	i.mu.Lock()
-	failed = i.failed
+	failed = i.failed != nil
 	i.mu.Unlock()
 	if failed {
 		return ErrUnavailable

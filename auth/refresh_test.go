@@ -47,11 +47,22 @@ func TestKeyFile_IsReadAgainWhenItChanges(t *testing.T) {
 		refused(t, v, token, errKey) // without kid, no key of its kind is left
 		accepted(t, v, sign("ES384", p384(), good()))
 		// A file that is being written, or gone, changes nothing.
+		if got := v.KeysState(); got != "in use, issuers: 1" {
+			t.Errorf("the state is %q", got)
+		}
 		_ = os.WriteFile(i.KeyFile, []byte("-----BEGIN PUB"), 0o600)
 		time.Sleep(2 * refreshFile)
+		if got := v.KeysState(); !strings.Contains(got, "its key file: ") || !strings.Contains(got, "stay in use") || strings.Contains(got, "BEGIN") {
+			t.Errorf("the state is %q", got)
+		}
 		_ = os.Remove(i.KeyFile)
 		time.Sleep(2 * refreshFile)
 		accepted(t, v, sign("ES384", p384(), good()))
+		_ = os.WriteFile(i.KeyFile, []byte(after), 0o600)
+		time.Sleep(2 * retryMost)
+		if got := v.KeysState(); got != "in use, issuers: 1" {
+			t.Errorf("the state is %q", got)
+		}
 	})
 }
 

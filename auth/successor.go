@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,21 @@ func (l *line) age(now time.Time) (oldest time.Duration) {
 		oldest = max(oldest, now.Sub(read))
 	}
 	return oldest
+}
+
+// KeysState says in words how it is with the keys of the issuers in force: whose could not be read at the last attempt, and why.
+func (v *Verifier) KeysState() string {
+	issuers := v.line.current.Load().issuers
+	var problems []string
+	for _, i := range issuers {
+		if text := i.problem(); text != "" {
+			problems = append(problems, text)
+		}
+	}
+	if len(problems) > 0 {
+		return strings.Join(problems, "; ")
+	}
+	return fmt.Sprintf("in use, issuers: %d", len(issuers))
 }
 
 // Next makes a verifier of another Trust, and changes nothing yet: Use does. An issuer that says what it said before keeps its keys. Those

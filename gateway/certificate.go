@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// certificateCheck is how often the files are looked at, and only when somebody connects.
+// certificateCheck is how often the files are looked at, and only when somebody connects or asks for the state.
 const certificateCheck = time.Second
 
 // certificate is the listener's certificate, read again when its files change. When the new ones are of no use, the old one stays.
@@ -24,7 +24,9 @@ type certificate struct {
 	now               func() time.Time
 	metrics           *metrics
 
+	// Atomic.
 	current atomic.Pointer[tls.Certificate]
+	problem atomic.Pointer[string] // why what is in the files now is not in use; nil: it is
 
 	mu      sync.Mutex        // only ever tried: one handshake looks, the others go on with what there is
 	seen    [sha256.Size]byte // guarded by mu: what was in the files at the last attempt
@@ -75,6 +77,20 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current.Load(), nil
 }
 
+// CertificateState says in words which certificate the listener has, and why it is not the one in the files.
+func (s *Server) CertificateState() string {
+	c := s.cert.Load()
+	if c == nil {
+		return "not listening yet"
+	}
+	current, _ := c.get(nil)
+	text := "in use until " + current.Leaf.NotAfter.UTC().Format(time.RFC3339)
+	if problem := c.problem.Load(); problem != nil {
+		text += "; " + *problem
+	}
+	return text
+}
+
 // check looks at the files when it is time. The caller holds mu.
 func (c *certificate) check() {
 	now := c.now()
@@ -89,10 +105,13 @@ func (c *certificate) check() {
 	}
 	c.seen = sum
 	if err := c.take(files); err != nil {
+		problem := fmt.Sprintf("what is in %s and %s now was refused at %s: %v", c.certFile, c.keyFile, now.UTC().Format(time.RFC3339), err)
+		c.problem.Store(&problem)
 		c.metrics.certificates["refused"].Inc()
 		c.log.Error("the new certificate is of no use, the old one stays", "file", c.certFile, "error", err)
 		return
 	}
+	c.problem.Store(nil)
 	c.metrics.certificates["taken"].Inc()
 	c.log.Info("certificate read again", "file", c.certFile)
 }

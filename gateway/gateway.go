@@ -112,6 +112,7 @@ type Server struct {
 
 	// Atomic.
 	current   atomic.Pointer[table]
+	cert      atomic.Pointer[certificate] // nil without TLS, and before Run
 	draining  atomic.Bool
 	requests  atomic.Uint64 // number of the last request
 	forwarded atomic.Bool   // the warning about X-Forwarded-For has been given

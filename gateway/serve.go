@@ -50,6 +50,7 @@ func (s *Server) newHTTPServer() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.cert.Store(cert)
 	srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get, NextProtos: alpn}
 	return srv, nil
 }

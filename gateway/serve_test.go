@@ -251,6 +251,14 @@ func TestCertificate_IsReadAgainAndTheOldOneSurvivesABadOne(t *testing.T) {
 	eventually(t, "the error in the log", func() bool {
 		return name(r) == "second" && strings.Contains(r.logs.String(), "of no use")
 	})
+	if got := r.server.CertificateState(); !strings.HasPrefix(got, "in use until ") || !strings.Contains(got, "was refused at") {
+		t.Errorf("the state does not say so: %q", got)
+	}
+	writeCertificate(t, dir, "third")
+	eventually(t, "a state without an error, although nobody connects", func() bool { return !strings.Contains(r.server.CertificateState(), "refused") })
+	if got := name(r); got != "third" {
+		t.Errorf("certificate %q", got)
+	}
 }
 
 // A mounted secret changes by a symbolic link, and nothing says that its versions differ in time.

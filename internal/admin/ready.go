@@ -74,9 +74,9 @@ func RevocationsKnown(state func() (bool, string)) Check {
 	return Check{Name: "revocations", Run: state}
 }
 
-// Reloaded is always ready: routes that are refused leave those in use that were there before. The detail says which.
-func Reloaded(state func() string) Check {
-	return Check{Name: "reload", Run: func() (bool, string) { return true, state() }}
+// Reloaded is always ready: what is refused leaves that in use which was there before. The detail says which.
+func Reloaded(name string, state func() string) Check {
+	return Check{Name: name, Run: func() (bool, string) { return true, state() }}
 }
 
 // NotDraining is not ready once the drain has begun, so that no new streams are sent here.
