@@ -94,9 +94,7 @@ func TestDocs_TheTableOfMemoryLimitsFollowsFromTheFormula(t *testing.T) {
 
 // The lines with curl are run against a headgate, with its ports in place of those of the page.
 func TestDocs_TheCurlLinesWork(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is missing")
-	}
+	needed(t, "curl", "curl")
 	addrs := serve(t)
 	lines := 0
 	for _, block := range shellBlocks(t) {
