@@ -84,6 +84,7 @@ func (l *listener) follow(ctx context.Context, ready func()) {
 		case <-time.After(l.retry): // as the specification wants it
 		}
 	}
+	l.all.fault("the last event has not come") // in all the time that the test has
 }
 
 func (l *listener) once(ctx context.Context, ready func()) {
