@@ -232,6 +232,24 @@ func TestChart_TheGracePeriodCoversPreStopAndDrain(t *testing.T) {
 	}
 }
 
+// Helm 3 deletes pods of the policy hook-succeeded before helm test --logs reads what they said, and fails then.
+func TestChart_TheLogsOfItsTestsCanBeRead(t *testing.T) {
+	tests := 0
+	for _, o := range render(t, "--set", "auth.mode=none") {
+		hook, _ := dig(o, "metadata", "annotations", "helm.sh/hook").(string)
+		if hook != "test" {
+			continue
+		}
+		tests++
+		if policy := dig(o, "metadata", "annotations", "helm.sh/hook-delete-policy"); policy != "before-hook-creation" {
+			t.Errorf("%v is deleted by the policy %v", dig(o, "metadata", "name"), policy)
+		}
+	}
+	if tests != 2 {
+		t.Errorf("%d tests", tests)
+	}
+}
+
 func TestChart_GOMEMLIMITIsHalfOfTheMemoryLimit(t *testing.T) {
 	for limit, want := range map[string]string{"1Gi": "536870912", "1.5Gi": "805306368", "512Mi": "268435456", "2G": "1000000000", "null": ""} {
 		_, container := podSpec(t, render(t, "--set", "auth.mode=none", "--set", "resources.limits.memory="+limit))
