@@ -37,11 +37,10 @@ type Server struct {
 	shards  []*shard
 	metrics *metrics
 
-	heldMost int64 // see held.go
-
 	// atomic
-	streams atomic.Int64
-	held    atomic.Int64 // bytes that were read for clients and that their sockets have not taken
+	streams  atomic.Int64
+	held     atomic.Int64 // bytes that were read for clients and that their sockets have not taken
+	heldMost atomic.Int64 // see held.go; only tests change it
 	next    atomic.Uint32
 }
 
@@ -65,7 +64,8 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, start: cfg.Now(), heldMost: heldBytes}
+	s := &Server{cfg: cfg, start: cfg.Now()}
+	s.heldMost.Store(heldBytes)
 	s.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(s.Streams()) }, func() float64 { return s.slowest().Seconds() },
 		func() float64 { return float64(s.held.Load()) })
 	for range cfg.Shards {

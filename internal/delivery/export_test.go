@@ -10,7 +10,7 @@ func (s *Server) Slowest() time.Duration { return s.slowest() }
 
 // Hold bounds what is held for clients that read, and says how much that is. It is to be called before any comes.
 func (s *Server) Hold(most int64) (held func() int64) {
-	s.heldMost = most
+	s.heldMost.Store(most)
 	return s.held.Load
 }
 
