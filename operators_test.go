@@ -211,8 +211,11 @@ func TestOperators_EndAndRevokeOverAllReplicas(t *testing.T) {
 			t.Errorf("%d", resp.StatusCode)
 		}
 	}
-	// By one replica, for all of them: the token.
-	if m := o.ask("revoke", `{"token": "t-1", "for": "10m", "reason": "it was in a log"}`, 1)[0]; m.Header.Get(micro.ErrorCodeHeader) != "" {
+	// By one replica, for all of them: the token of this issuer.
+	if m := o.ask("revoke", `{"token": "t-1", "issuer": "https://i.example/"}`, 1)[0]; m.Header.Get(micro.ErrorCodeHeader) != "400" {
+		t.Errorf("an issuer that nobody knows: %s %v", m.Data, m.Header)
+	}
+	if m := o.ask("revoke", `{"token": "t-1", "issuer": "https://i.example", "for": "10m", "reason": "it was in a log"}`, 1)[0]; m.Header.Get(micro.ErrorCodeHeader) != "" {
 		t.Errorf("%v", m.Header)
 	}
 	for _, s := range his {

@@ -58,7 +58,7 @@ func TestCache_ChargesWhatAnIdentityTakes(t *testing.T) {
 		"many members": `{` + strings.TrimSuffix(members(1500), ",") + `}`,
 		"nested":       `{"a":` + strings.Repeat(`{"a":`, 1500) + `1` + strings.Repeat("}", 1500) + `}`,
 	} {
-		const copies = 50
+		const copies = 400
 		decode := func() *Identity {
 			all, ok := decoded(text)
 			if !ok {
@@ -66,16 +66,12 @@ func TestCache_ChargesWhatAnIdentityTakes(t *testing.T) {
 			}
 			return &Identity{claims: claimsOf(all)}
 		}
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&before)
+		before := heapOf()
 		kept := make([]*Identity, copies)
 		for i := range kept {
 			kept[i] = decode()
 		}
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		takes, charged := int(after.HeapAlloc-before.HeapAlloc)/copies, kept[0].weight()
+		takes, charged := int(heapOf()-before)/copies, kept[0].weight()
 		if charged*3 < takes*2 || charged > 3*takes+2*weightIdentity {
 			t.Errorf("%s: it takes %d bytes, %d are charged; the text has %d", name, takes, charged, len(text))
 		}

@@ -23,12 +23,12 @@ func sumOf(value string) (s sum) {
 type Marks struct {
 	token, subject, session sum
 	issuer                  issuerSum
-	issued                  int64 // iat in Unix milliseconds; 0 = the token does not say, and so counts as older than any revocation
+	issued                  uint32 // iat in Unix seconds; 0 = the token does not say, and so counts as older than any revocation
 }
 
-// issuerSum is the beginning of the SHA-256 of an issuer's name; zero is whoever it was. Nobody but operators chooses such names, so that
-// half of what tells people apart is enough.
-type issuerSum [sha256.Size / 4]byte
+// issuerSum is the beginning of the SHA-256 of an issuer's name; zero is whoever it was. It tells apart a few names, which nobody but operators
+// chooses, so that four bytes are enough.
+type issuerSum [4]byte
 
 func issuerSumOf(name string) (s issuerSum) {
 	full := sha256.Sum256([]byte(name))
@@ -47,7 +47,7 @@ func (m *Marks) SameUser(o *Marks) bool { return m.subject == o.subject && m.sub
 
 // marksOf takes the marks out of verified claims. A session that is a number is named as JSON writes it; what is neither is no session.
 func marksOf(id *Identity, from issuerSum, all map[string]any, sessionClaim string) Marks {
-	m := Marks{issuer: from, token: sumOf(id.token), subject: sumOf(id.subject), issued: milliseconds(all["iat"])}
+	m := Marks{issuer: from, token: sumOf(id.token), subject: sumOf(id.subject), issued: uint32(min(milliseconds(all["iat"])/1000, math.MaxUint32))}
 	switch session, _ := lookup(all, sessionClaim); v := session.(type) {
 	case string:
 		m.session = sumOf(v)

@@ -20,7 +20,7 @@ func heapOf() uint64 {
 
 // What is remembered of a usual token: there is one for each user who was here lately.
 func TestMemory_OfAnIdentityThatIsRemembered(t *testing.T) {
-	const users = 20_000
+	const users = 5_000
 	v := withFile(t, publicPEM(p256()))
 	v.claim = ""
 	tokens := make([]string, users)

@@ -146,7 +146,7 @@ func (r *Revocations) hits(k RevocationKind, s *sum, m *Marks, now int64) bool {
 // holds needs mu.
 func (r *Revocations) holds(n name, m *Marks, now int64) bool {
 	rule, ok := r.rules[n]
-	return ok && now < rule.until && m.issued <= rule.before
+	return ok && now < rule.until && int64(m.issued)*1000 <= rule.before
 }
 
 // Connections are the revoked ones whose ids begin with a prefix.

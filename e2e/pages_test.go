@@ -79,7 +79,7 @@ func TestReload_ThePagesCommandIsHeard(t *testing.T) {
 func TestSecurity_ThePagesRevocationsAreObeyed(t *testing.T) {
 	must(t, stack.BuildHeadgate())
 	broker := stack.StartNATS(t, "")
-	here := place{ledger: stack.NewLedger(t, "docs/security.md"), env: []string{programs(t, broker.URL())}}
+	here := place{ledger: stack.NewLedger(t, "docs/security.md"), names: []string{"--replicas 3", "--replicas 1"}, env: []string{programs(t, broker.URL())}}
 	revoked := 0
 	for _, b := range stack.Blocks(t, "../docs/security.md") {
 		here.runs(t, b)
@@ -117,7 +117,7 @@ func TestControl_ThePagesCommandsWork(t *testing.T) {
 	for _, b := range stack.Blocks(t, "../docs/control.md") {
 		out += here.runs(t, b)
 	}
-	for _, want := range []string{`"name":"headgate"`, `"streams":1`, `"user":"ann"`, `"ended":1`, `"key":"sid.`} {
+	for _, want := range []string{`headgate`, `"streams":1`, `"user":"ann"`, `"ended":1`, `"key":"sid.`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %s in\n%s", want, out)
 		}

@@ -38,6 +38,7 @@ type audience struct {
 
 	mu    sync.Mutex
 	ends  []ending
+	backs []time.Time // when streams were open again
 	wrong map[string]int
 	lost  int
 	twice int
@@ -66,6 +67,7 @@ type listener struct {
 	id    string
 	retry time.Duration
 	next  int64 // number of the next event; 0 = any
+	again bool  // it has had a stream
 	done  bool
 }
 
@@ -121,6 +123,12 @@ func (l *listener) block(b stream.Block, ready func()) {
 	}
 	switch b.Event() {
 	case "$ready":
+		if l.again {
+			l.all.mu.Lock()
+			l.all.backs = append(l.all.backs, time.Now())
+			l.all.mu.Unlock()
+		}
+		l.again = true
 		ready()
 	case "$gap":
 		l.all.fault("gap: " + b.Data())
@@ -191,9 +199,26 @@ func (a *audience) check(t *testing.T) {
 func (a *audience) between(reason string, from time.Time, length time.Duration, parts int) []int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	histogram := make([]int, parts)
+	var at []time.Time
 	for _, e := range a.ends {
-		if at := e.at.Sub(from); e.reason == reason && at >= 0 && at < 2*length {
+		if e.reason == reason {
+			at = append(at, e.at)
+		}
+	}
+	return spread(at, from, length, parts)
+}
+
+// reopened are the streams that were open again in a time, likewise.
+func (a *audience) reopened(from time.Time, length time.Duration, parts int) []int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return spread(a.backs, from, length, parts)
+}
+
+func spread(all []time.Time, from time.Time, length time.Duration, parts int) []int {
+	histogram := make([]int, parts)
+	for _, t := range all {
+		if at := t.Sub(from); at >= 0 && at < 2*length {
 			histogram[min(int(at*time.Duration(parts)/length), parts-1)]++
 		}
 	}
@@ -293,11 +318,17 @@ func TestRollout_OfThreeReplicasLosesNothingAndNoRequestFails(t *testing.T) {
 		}
 		took := time.Since(begun)
 		g.Restart(t)
+		backs := a.reopened(begun, drain, parts)
 		histogram := a.between("draining", begun, drain, parts)
-		t.Logf("replica %d: %d streams, drained in %s; ends in each second of the drain of %s: %v", i+1, before, took.Round(time.Millisecond), drain, histogram)
-		ended := 0
-		for _, n := range histogram {
-			ended += n
+		t.Logf("replica %d: %d streams, drained in %s; ends in each second of the drain of %s: %v; open again: %v", i+1, before, took.Round(time.Millisecond), drain,
+			histogram, backs)
+		ended, back := 0, 0
+		for n := range parts {
+			ended += histogram[n]
+			back += backs[n]
+		}
+		if most := slices.Max(backs); back < before/2 || most > max(10, back*2/5) {
+			t.Errorf("of %d streams %d were open again, and %d of them in one second", before, back, most)
 		}
 		if most := slices.Max(histogram); ended < before || most > max(10, ended*2/5) {
 			t.Errorf("of %d streams %d ended, and %d of them in one second", before, ended, most)

@@ -174,7 +174,7 @@ func Sweep(n int, r Revocations, m func(i int) auth.Marks) func() {
 	s.streams.init(true, false)
 	s.condemned.init()
 	for i := range n {
-		s.streams.own(s.streams.take(0, uint64(i), netip.IPv6Unspecified()), m(i), about{})
+		s.streams.own(s.streams.take(0, uint64(i), netip.IPv6Unspecified()), m(i), about{}, "")
 	}
 	return s.findRevoked
 }

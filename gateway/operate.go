@@ -55,7 +55,7 @@ func (s *Server) fits(f Filter) func(r *row) bool {
 			return false
 		case f.User != "" && !r.marks.SameUser(&user):
 			return false
-		case f.Issuer != "" && r.about.issuer != f.Issuer:
+		case f.Issuer != "" && r.issuer != f.Issuer:
 			return false
 		case f.Route != "" && s.lives.at(r.route).name != f.Route:
 			return false
@@ -83,8 +83,8 @@ func (s *Server) Connections(f Filter, from uint32, limit int) (list []Connectio
 			next = r.index
 			return false
 		}
-		list = append(list, Connection{ID: s.requestID(r.number), Route: s.lives.at(r.route).name, User: r.about.user, Issuer: r.about.issuer, Subjects: strings.Split(r.about.subjects, " "),
-			Client: r.address(), Since: time.Unix(r.about.began, 0).UTC(), Place: r.index})
+		list = append(list, Connection{ID: s.requestID(r.number), Route: s.lives.at(r.route).name, User: r.about.user, Issuer: r.issuer, Subjects: strings.Split(r.about.subjects, " "),
+			Client: r.address(), Since: time.Unix(int64(r.about.began), 0).UTC(), Place: r.index})
 		return true
 	})
 	return list, next

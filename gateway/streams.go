@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 
 	"headgate/auth"
@@ -41,12 +42,13 @@ type streams struct {
 	// fixed after init
 	owned, described bool // whether owners and abouts are kept
 
-	mu     sync.Mutex
-	slabs  []*[streamSlab]stream     // guarded by mu; slabs never move
-	owners []*[streamSlab]auth.Marks // guarded by mu; beside slabs: whose streams they are
-	abouts []*[streamSlab]about      // guarded by mu; beside slabs: what operators are told of them
-	free   uint32                    // guarded by mu
-	used   int                       // guarded by mu
+	mu      sync.Mutex
+	slabs   []*[streamSlab]stream     // guarded by mu; slabs never move
+	owners  []*[streamSlab]auth.Marks // guarded by mu; beside slabs: whose streams they are
+	abouts  []*[streamSlab]about      // guarded by mu; beside slabs: what operators are told of them
+	issuers []string                  // guarded by mu; names, by about.issuer
+	free    uint32                    // guarded by mu
+	used    int                       // guarded by mu
 	// changes is how often an admission has come, become more, or gone; guarded by mu.
 	changes uint64
 }
@@ -54,9 +56,9 @@ type streams struct {
 // about is what operators see of a stream beyond the table.
 type about struct {
 	user     string // sub
-	issuer   string // iss; of all its tokens the same bytes
 	subjects string // with spaces between, which are in none of them
-	began    int64  // Unix seconds
+	began    uint32 // Unix seconds
+	issuer   uint32 // place of iss in streams.issuers
 }
 
 // init says what the table keeps beside admissions: owners to find those whose identity is revoked, descriptions for operators.
@@ -144,7 +146,7 @@ func (t *streams) grow() {
 
 // own says whose a stream is. It must be called before the last look at the revocations: whichever comes first, that look or the sweep,
 // finds what the other has left.
-func (t *streams) own(tag uint64, m auth.Marks, a about) {
+func (t *streams) own(tag uint64, m auth.Marks, a about, issuer string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := uint32(tag)
@@ -155,8 +157,19 @@ func (t *streams) own(tag uint64, m auth.Marks, a about) {
 		t.owners[i/streamSlab][i%streamSlab] = m
 	}
 	if t.described {
+		a.issuer = t.placeOf(issuer)
 		t.abouts[i/streamSlab][i%streamSlab] = a
 	}
+}
+
+// placeOf needs mu. There are as many issuers as have ever been accepted.
+func (t *streams) placeOf(issuer string) uint32 {
+	i := slices.Index(t.issuers, issuer)
+	if i < 0 {
+		i = len(t.issuers)
+		t.issuers = append(t.issuers, issuer)
+	}
+	return uint32(i)
 }
 
 func (t *streams) takenLocked(tag uint64) bool {
@@ -177,6 +190,8 @@ type row struct {
 	index uint32
 	marks auth.Marks
 	about about
+
+	issuer string
 }
 
 func (r *row) tag() uint64 { return uint64(r.gen)<<32 | uint64(r.index) }
@@ -215,6 +230,9 @@ func (t *streams) copySlab(n int, from uint32, rows []row) []row {
 		}
 		if t.described {
 			r.about = t.abouts[n][i]
+			if r.about.began > 0 {
+				r.issuer = t.issuers[r.about.issuer]
+			}
 		}
 		rows = append(rows, r)
 	}

@@ -81,11 +81,12 @@ func (s *Server) own(tag uint64, id *auth.Identity, specs []flow.Spec) {
 	}
 	var m auth.Marks
 	var a about
+	issuer := ""
 	if id != nil {
-		m, a.user, a.issuer = id.Marks(), id.Subject(), id.Issuer()
+		m, a.user, issuer = id.Marks(), id.Subject(), id.Issuer()
 	}
 	if s.streams.described {
-		a.began = s.now().Unix()
+		a.began = uint32(s.now().Unix())
 		var all []string
 		for _, spec := range specs {
 			for _, subj := range spec.Subjects {
@@ -97,7 +98,7 @@ func (s *Server) own(tag uint64, id *auth.Identity, specs []flow.Spec) {
 		}
 		a.subjects = strings.Join(all, " ") // of a single one this is that one
 	}
-	s.streams.own(tag, m, a)
+	s.streams.own(tag, m, a, issuer)
 }
 
 // sweep ends the streams whose identity is revoked, and those that operators have condemned, until ctx ends.

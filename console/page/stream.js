@@ -68,6 +68,7 @@ export class Stream {
       const { done, value } = await reader.read();
       if (done) return;
       parser.push(decoder.decode(value, { stream: true }));
+      if (parser.retry !== null) this.retry = parser.retry; // it counts at once, also where its block never ends
     }
   }
 

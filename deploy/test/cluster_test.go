@@ -60,7 +60,7 @@ func newCluster(t *testing.T) *cluster {
 		"--cert-dir", filepath.Join(dir, "certs"), "--token-auth-file", filepath.Join(dir, "tokens.csv"), "--authorization-mode", "RBAC",
 		"--service-cluster-ip-range", "10.96.0.0/16", "--service-account-issuer", "https://kubernetes.default.svc",
 		"--service-account-key-file", filepath.Join(dir, "sa.pub"), "--service-account-signing-key-file", filepath.Join(dir, "sa.key"),
-		"--endpoint-reconciler-type", "none", "--disable-admission-plugins", "ServiceAccount")
+		"--endpoint-reconciler-type", "none", "--disable-admission-plugins", "ServiceAccount", "--enable-aggregator-routing")
 	c := &cluster{t: t, url: "https://" + addr, kubeconfig: filepath.Join(dir, "kubeconfig"),
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}} // its certificate is its own, on loopback
 	t.Cleanup(c.client.CloseIdleConnections)
@@ -138,7 +138,8 @@ func (c *cluster) helm(args ...string) string {
 func (c *cluster) define() {
 	c.t.Helper()
 	files := map[string][]string{
-		"sigs.k8s.io/gateway-api@v1.6.3": {"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"},
+		"sigs.k8s.io/gateway-api@v1.6.3": {"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+			"config/crd/standard/gateway.networking.k8s.io_gateways.yaml"},
 		"github.com/prometheus-operator/prometheus-operator@v0.85.0": {
 			"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
 			"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
@@ -198,6 +199,7 @@ func TestCluster_InstallsUpgradesAndUninstallsEveryScenario(t *testing.T) {
 	if status, _ := c.do(http.MethodPost, "/api/v1/namespaces/edge/pods?dryRun=All", plain); status != http.StatusForbidden {
 		t.Fatalf("a plain pod is answered with %d: Pod Security does not hold here", status)
 	}
+	gatewayFile(t, c)
 	files, _ := filepath.Glob(chart + "/ci/*-values.yaml")
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), "-values.yaml")
@@ -231,6 +233,32 @@ func TestCluster_InstallsUpgradesAndUninstallsEveryScenario(t *testing.T) {
 		}
 	}
 	t.Logf("uninstalled all, nothing is left")
+}
+
+// gatewayFile puts deploy/proxies/gateway-api.yaml to the API server, which refuses unknown fields and what the rules of the CRDs forbid.
+func gatewayFile(t *testing.T, c *cluster) {
+	t.Helper()
+	paths := map[string]string{"Gateway": "gateways", "HTTPRoute": "httproutes"}
+	taken := 0
+	for _, document := range strings.Split(read(t, "../proxies/gateway-api.yaml"), "\n---\n") {
+		var o object
+		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
+			t.Fatal(err)
+		}
+		path := "/apis/gateway.networking.k8s.io/v1/namespaces/edge/" + paths[dig(o, "kind").(string)] + "?dryRun=All&fieldValidation=Strict"
+		if status, answer := c.do(http.MethodPost, path, o); status != http.StatusCreated {
+			t.Errorf("%v of gateway-api.yaml: %d %v", o["kind"], status, answer["message"])
+		}
+		dig(o, "spec").(object)["nothing"] = 1
+		if status, _ := c.do(http.MethodPost, path, o); status != http.StatusBadRequest {
+			t.Errorf("%v with an unknown field: %d", o["kind"], status)
+		}
+		taken++
+	}
+	if taken != len(paths) {
+		t.Errorf("%d objects in gateway-api.yaml", taken)
+	}
+	t.Logf("deploy/proxies/gateway-api.yaml is taken")
 }
 
 // pods puts the pods that a release would run to the API server, which enforces the standard restricted.

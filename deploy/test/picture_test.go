@@ -79,6 +79,7 @@ func (s *stage) play(took time.Duration, crowd int) {
 	s.crowd(12, took/10, visitor{path: path("/v1/few"), stay: took / 8})
 	s.crowd(crowd/20, took/10, visitor{path: path("/v1/logs"), stay: took / 3})
 	s.remember(ctx)
+	s.clients.Go(s.walk)
 	at(0.2)
 	s.crowd(8, took/20, visitor{path: path("/v1/logs"), slow: true})
 	at(0.35)
@@ -98,6 +99,27 @@ func (s *stage) play(took time.Duration, crowd int) {
 	s.routes(fmt.Sprintf(stageRoutes, 300))
 	<-ctx.Done()
 	s.clients.Wait()
+}
+
+// walk looks all the time whether something is broken that must always be so, whatever is happening.
+func (s *stage) walk() {
+	walks := 0
+	for s.ended.Err() == nil {
+		for _, r := range s.replicas {
+			status, text, err := get(s.ended, "http://"+r.admin+"/debug/consistency")
+			if err == nil && status == http.StatusInternalServerError {
+				s.t.Errorf("%s: %s", r.pod, text)
+			}
+			if err == nil {
+				walks++
+			}
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-s.ended.Done():
+		}
+	}
+	s.t.Logf("%d walks over the invariants", walks)
 }
 
 // began is when a context with this timeout was made.

@@ -16,8 +16,8 @@ import (
 const chart = "../chart"
 
 var bin struct {
-	dir                             string
-	helm, headgate, nats, apiserver func() (string, error)
+	dir                                          string
+	helm, headgate, nats, apiserver, controllers func() (string, error)
 }
 
 func TestMain(m *testing.M) {
@@ -29,8 +29,9 @@ func TestMain(m *testing.M) {
 	bin.helm = program("helm", ".", "helm.sh/helm/v4/cmd/helm")
 	bin.headgate = program("headgate", "../..", "-tags", "nodev", ".")
 	bin.nats = program("nats-server", "../../e2e", "github.com/nats-io/nats-server/v2")
-	bin.apiserver = program("kube-apiserver", "apiserver", "-ldflags", "-X k8s.io/component-base/version.gitVersion="+kubernetesVersion+
-		" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36", "k8s.io/kubernetes/cmd/kube-apiserver")
+	version := "-X k8s.io/component-base/version.gitVersion=" + kubernetesVersion + " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
+	bin.apiserver = program("kube-apiserver", "apiserver", "-ldflags", version, "k8s.io/kubernetes/cmd/kube-apiserver")
+	bin.controllers = program("kube-controller-manager", "apiserver", "-ldflags", version, "k8s.io/kubernetes/cmd/kube-controller-manager")
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
@@ -93,4 +94,11 @@ func read(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+func writeFile(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }

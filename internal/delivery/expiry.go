@@ -27,14 +27,14 @@ func (s *shard) planExpiry(sl *slot, c *Client) {
 	}
 }
 
-// betweenEvents says whether the client has been given everything that is sealed, whatever waits in the tail, or waits for what it reads.
-// A stream on which something happens all the time is never idle, but it is there again and again.
-func (s *shard) betweenEvents(i uint32, sl *slot, g *group) bool {
+// betweenEvents says whether the client has been given its last event completely, whatever it is given next, or waits for what it reads. A
+// stream on which something happens all the time is never idle, but it is there again and again.
+func (s *shard) betweenEvents(i uint32, sl *slot) bool {
 	if !sl.hasSide {
-		return sl.next == g.log.seq
+		return true
 	}
 	sd := s.sides[i]
-	return sl.next == g.log.seq && sd.idle() || sd.waitsForRead() || sd.waitsForBudget()
+	return sd.idle() || sd.waitsForRead() || sd.waitsForBudget()
 }
 
 // sayExpiring tells a client once how many seconds its identity has left, so that its page can get another one in time. It has no id.

@@ -86,6 +86,7 @@ func TestExpiryComesBetweenTwoEvents(t *testing.T) {
 		eventually(t, "it is there", func() bool { return r.server.Streams() == 1 })
 		large := strings.Repeat("x", 8<<20) // more than sockets hold
 		r.topic.publish(large)
+		r.settle()
 		r.forward(31 * time.Second)
 		s.start().expect("$ready", "")
 		s.expect("message", large)

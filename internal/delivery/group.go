@@ -25,7 +25,6 @@ type group struct {
 	version      uint32 // raised whenever pos moves
 	lagging      int32  // members with a side that holds an entry
 	progressTick uint32 // when its source was last asked for its progress
-	moved        bool   // a member moved: look at all of them once more
 	dirty        bool   // in one of the shard's queues
 	limited      bool   // its clients have budgets, see rate.go
 	ended        Reason // None, or why everybody ends: the last event has been appended, and whoever comes now gets a group of his own
@@ -191,15 +190,27 @@ func (g *group) join(i uint32, sl *slot) {
 	g.members = append(g.members, i)
 }
 
-// leave takes it out. A round may thereby pass over the member that moves into the hole, so all are looked at again.
+// leave takes it out. Who has still to be looked at in a round must stay in front of where it is: so a hole behind that is filled with the
+// member that was looked at last, and the one at the end takes that one's place and is looked at next.
 func (g *group) leave(t *slots, sl *slot) {
-	last := len(g.members) - 1
-	moved := g.members[last]
-	g.members[sl.member] = moved
-	t.at(moved).member = sl.member
+	hole, last := sl.member, uint32(len(g.members)-1)
+	if hole < g.round.at {
+		g.round.at--
+		g.put(t, hole, g.members[g.round.at])
+		hole = g.round.at
+	}
+	if hole < last {
+		g.put(t, hole, g.members[last])
+	}
 	g.members = g.members[:last]
-	g.moved = true
+	g.lookFurther()
 	if cap(g.members) > 64 && len(g.members) < cap(g.members)/4 {
 		g.members = append(make([]uint32, 0, len(g.members)*2), g.members...)
 	}
+}
+
+// put makes a slot the member with that index.
+func (g *group) put(t *slots, member, i uint32) {
+	g.members[member] = i
+	t.at(i).member = member
 }

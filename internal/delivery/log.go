@@ -75,6 +75,16 @@ func (l *groupLog) open(b *buffers, now int64) *entry {
 	return l.tail
 }
 
+// at is the entry with that number, whose round has not run, or the tail.
+func (l *groupLog) at(seq uint64, b *buffers, now int64) *entry {
+	for e := l.unsent; e != nil; e = e.next {
+		if e.seq == seq {
+			return e
+		}
+	}
+	return l.open(b, now)
+}
+
 // pending says whether the tail has blocks.
 func (l *groupLog) pending() bool { return l.tail != nil && len(l.tail.buf) > 0 }
 

@@ -6,6 +6,8 @@ const (
 	// sliceSends and sliceTime bound what a shard does before it looks at its mailbox and its sockets again.
 	sliceSends = 64
 	sliceTime  = 500 * time.Microsecond
+	// sliceLooks is after how many members a round that finds nobody to send to looks at its clock.
+	sliceLooks = 256
 	// smallAudience is the number of members up to which a group goes before the big ones.
 	smallAudience = 64
 )
@@ -82,12 +84,12 @@ func (s *shard) beginRound(g *group) bool {
 			return false
 		}
 		s.sealForRound(g)
-		if n := len(g.members); n > 0 {
-			// Another member is first each time, so that nobody is always last.
-			r.at = uint32(g.log.unsent.seq * 31 % uint64(n))
-		}
 	}
 	r.entry = g.log.unsent
+	if n := len(g.members); n > 0 && !r.entry.along {
+		// Another member is first each time, so that nobody is always last. What is sent along already goes on where it is.
+		r.at = uint32(r.entry.seq * 2654435761 % uint64(n))
+	}
 	return true
 }
 
@@ -105,12 +107,22 @@ func (s *shard) sealForRound(g *group) {
 	g.log.tail.looks = g.round.looks
 }
 
-// lookAgain makes all members be looked at for everything that is unsent: one has taken the place of one that left, and may have been
-// passed over.
-func (g *group) lookAgain() {
-	g.moved = false
+// lookOn is the member that is looked at now.
+func (g *group) lookOn() uint32 {
+	r := &g.round
+	if r.at >= uint32(len(g.members)) {
+		r.at = 0
+	}
+	r.at++
+	r.looks++
+	return g.members[r.at-1]
+}
+
+// lookFurther is said when a member has left. Where the looks of an entry have come to, there is one member less to come, and where they
+// began may lie behind the end: two looks more reach everybody, and more than all are never needed.
+func (g *group) lookFurther() {
 	for e := g.log.unsent; e != nil && e.along; e = e.next {
-		e.looks = g.round.looks
+		e.looks += min(2, g.round.looks-e.looks)
 	}
 }
 
@@ -119,21 +131,14 @@ func (s *shard) continueRound(g *group) {
 	given := s.gatherRun(g, r.entry)
 	deadline := s.clock() + int64(sliceTime)
 	for sends := 0; r.entry != nil; {
-		n := uint32(len(g.members))
-		if g.moved {
-			g.lookAgain()
-		}
-		if r.looks-r.entry.looks >= n {
+		if r.looks-r.entry.looks >= uint32(len(g.members)) {
 			s.finishRound(g)
 			return
 		}
-		if r.at >= n {
-			r.at = 0
-		}
-		i := g.members[r.at]
-		r.at++
-		r.looks++
-		if !s.offer(g, i, given) {
+		if !s.offer(g, g.lookOn(), given) {
+			if r.looks%sliceLooks == 0 && s.clock() >= deadline {
+				return
+			}
 			continue
 		}
 		if sends++; sends%16 == 0 && (sends >= sliceSends || s.clock() >= deadline) {

@@ -69,7 +69,7 @@ func (s *shard) turn(i uint32, sl *slot) {
 	}
 	g := s.groups.table[sl.group]
 	quiet := g.idle() && (!sl.hasSide || s.sides[i].idle()) || sl.hasSide && s.sides[i].waitsForRead()
-	if sl.notice != 0 && s.tick >= sl.notice && s.betweenEvents(i, sl, g) {
+	if sl.notice != 0 && s.tick >= sl.notice && s.betweenEvents(i, sl) {
 		s.sayExpiring(i, sl, g)
 		if s.slots.at(i).state == free {
 			return
@@ -125,8 +125,8 @@ func (s *shard) heartbeat(i uint32, sl *slot, g *group) {
 	s.tell(i, sl, g, buf)
 }
 
-// tell sends bytes to one client that is between two events: it has been given everything that is sealed, or waits for a batch that it
-// reads. What its socket refuses of them goes ahead of the tail.
+// tell sends bytes to one client that is between two events, or waits for a batch that it reads. What its socket refuses of them goes ahead
+// of the entry that it gets next.
 func (s *shard) tell(i uint32, sl *slot, g *group, buf []byte) {
 	if !sl.hasSide {
 		n, err := send(sl.fd, buf)
@@ -145,7 +145,7 @@ func (s *shard) tell(i uint32, sl *slot, g *group, buf []byte) {
 	sd := s.side(i, sl)
 	sd.private = append(sd.private, buf...)
 	if sd.entry == nil && sd.read == nil {
-		s.hold(g, sd, g.log.open(&s.buffers, s.now))
+		s.hold(g, sd, g.log.at(sl.next, &s.buffers, s.now))
 	}
 	s.flush(i)
 }

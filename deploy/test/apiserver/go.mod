@@ -1,4 +1,4 @@
-// A real kube-apiserver of a pinned release, built from the module proxy: what the chart is installed on by deploy/test/cluster.sh.
+// A real kube-apiserver and kube-controller-manager of a pinned release, built from the module proxy: what the chart is installed on by make cluster.
 module headgate/deploy/apiserver
 
 go 1.26.0

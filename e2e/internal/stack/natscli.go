@@ -19,6 +19,7 @@ const asNATS = "HEADGATE_E2E_AS_NATS"
 
 // NATSCommand makes a directory with a program called nats in it, for the shell commands of documents. It is this test binary again, see
 // MaybeNATS, and knows what the documents use of NATS's own command: natsArgs. natsURL is where it connects to unless the command says so.
+// HEADGATE_NATS_COMMAND is the path of NATS's own command, which is used instead.
 func NATSCommand(t testing.TB, natsURL string) (dir string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -27,6 +28,9 @@ func NATSCommand(t testing.TB, natsURL string) (dir string) {
 	}
 	dir = t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %s \"$@\"\n", asNATS, natsURL, self)
+	if own := os.Getenv("HEADGATE_NATS_COMMAND"); own != "" {
+		script = fmt.Sprintf("#!/bin/sh\nNATS_URL=%s exec %s \"$@\"\n", natsURL, own)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "nats"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +73,7 @@ func natsArgs(url string, args []string) error {
 		return request(nc, "$SRV.PING."+args[2], "", true)
 	case name == "stream add":
 		return addStream(nc, args[2], option(args, "--subjects"), option(args, "--max-age"))
-	case name == "kv add": // with one copy, whatever --replicas says: there is one server
+	case name == "kv add":
 		return addBucket(nc, args[2], option(args, "--ttl"), option(args, "--marker-ttl"))
 	case name == "kv put" && len(args) == 5:
 		return put(nc, args[2], args[3], args[4])
