@@ -41,7 +41,7 @@ type Server struct {
 	streams  atomic.Int64
 	held     atomic.Int64 // bytes that were read for clients and that their sockets have not taken
 	heldMost atomic.Int64 // see held.go; only tests change it
-	next    atomic.Uint32
+	next     atomic.Uint32
 }
 
 // New makes a Server. It starts nothing; clients may be handed over before Run and wait for it.
