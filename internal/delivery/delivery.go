@@ -37,12 +37,11 @@ type Server struct {
 	shards  []*shard
 	metrics *metrics
 
-	heldMost int64 // see held.go
-
 	// atomic
-	streams atomic.Int64
-	held    atomic.Int64 // bytes that were read for clients and that their sockets have not taken
-	next    atomic.Uint32
+	streams  atomic.Int64
+	held     atomic.Int64 // bytes that were read for clients and that their sockets have not taken
+	heldMost atomic.Int64 // see held.go; only tests change it
+	next     atomic.Uint32
 }
 
 // New makes a Server. It starts nothing; clients may be handed over before Run and wait for it.
@@ -65,7 +64,8 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, start: cfg.Now(), heldMost: heldBytes}
+	s := &Server{cfg: cfg, start: cfg.Now()}
+	s.heldMost.Store(heldBytes)
 	s.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(s.Streams()) }, func() float64 { return s.slowest().Seconds() },
 		func() float64 { return float64(s.held.Load()) })
 	for range cfg.Shards {

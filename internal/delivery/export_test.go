@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,7 +11,7 @@ func (s *Server) Slowest() time.Duration { return s.slowest() }
 
 // Hold bounds what is held for clients that read, and says how much that is. It is to be called before any comes.
 func (s *Server) Hold(most int64) (held func() int64) {
-	s.heldMost = most
+	s.heldMost.Store(most)
 	return s.held.Load
 }
 
@@ -85,13 +86,14 @@ func (s *Server) Ending(ctx context.Context) (n int, err error) {
 }
 
 // Blocked counts the clients whose sockets, or writers, have refused something or are not done with it.
-func (s *Server) Blocked(ctx context.Context) (n int, err error) {
-	err = s.look(ctx, func(sh *shard) {
+func (s *Server) Blocked(ctx context.Context) (int, error) {
+	var n atomic.Int64
+	err := s.look(ctx, func(sh *shard) {
 		for _, sd := range sh.sides {
 			if sd.wants != 0 {
-				n++
+				n.Add(1)
 			}
 		}
 	})
-	return n, err
+	return int(n.Load()), err
 }

@@ -13,10 +13,10 @@ const (
 // readSize is how much to ask for. It counts as held from then on.
 func (s *shard) readSize(sd *side) int {
 	n := leastRead
-	switch held := s.server.held.Load(); {
-	case held < s.server.heldMost/2:
+	switch held, most := s.server.held.Load(), s.server.heldMost.Load(); {
+	case held < most/2:
 		n = readBytes
-	case held < s.server.heldMost:
+	case held < most:
 		n = lessRead
 	}
 	s.server.held.Add(int64(n) - sd.held)
