@@ -184,7 +184,11 @@ func (p *program) check(ctx context.Context, cfg config.Config, online bool) int
 		fmt.Fprintf(p.stderr, "headgate: %v\n", err)
 		return exitUsage
 	}
-	fmt.Fprintf(p.stdout, "The configuration is good: %d routes.\n", len(cfg.Routes))
+	routes := "1 route"
+	if n := len(cfg.Routes); n != 1 {
+		routes = fmt.Sprintf("%d routes", n)
+	}
+	fmt.Fprintf(p.stdout, "The configuration is good: %s.\n", routes)
 	if online {
 		return p.inspect(ctx, cfg)
 	}
