@@ -240,3 +240,14 @@ func TestItBuildsWhereItMustAlsoRun(t *testing.T) {
 		})
 	}
 }
+
+// What a program without the embedded server says of -dev is tested with the tag alone, so the tests must build with it and be run.
+func TestWithoutTheEmbeddedServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED with -short: the tests that are built without the embedded nats-server")
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-tags", "nodev", "-v", "-run", "^TestDev_", ".").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestDev_WithoutTheEmbeddedServerSaysHowToGetIt") {
+		t.Errorf("go test -tags nodev: %v\n%s", err, out)
+	}
+}

@@ -40,10 +40,14 @@ func newCORS(cr config.Route) (*cors.Cors, error) {
 	return cors.New(o), nil
 }
 
+// severalOrigins says that a request names more than one, which no browser does (RFC 6454, section 7.3). None of them counts then: rs/cors
+// looks at the first alone, and answers with all of them.
+func severalOrigins(r *http.Request) bool { return len(r.Header.Values("Origin")) > 1 }
+
 // originHeaders puts into the response what other origins are told. Vary: Origin is always there, so that no cache gives one
 // origin's answer to another (Fetch Standard, section 3.3.5 "CORS protocol and HTTP caches").
 func originHeaders(w http.ResponseWriter, r *http.Request, rt *route) {
-	if rt != nil && rt.cors != nil {
+	if rt != nil && rt.cors != nil && !severalOrigins(r) {
 		rt.cors.HandlerFunc(w, r) // not a preflight: sets headers only
 		return
 	}
@@ -64,7 +68,7 @@ func (s *Server) options(c *call, e *endpoint) error {
 	h := c.w.Header()
 	h.Set("Allow", e.allow())
 	c.outcome = "options"
-	if asked != "" && rt.cors != nil {
+	if asked != "" && rt.cors != nil && !severalOrigins(c.r) {
 		rt.cors.HandlerFunc(c.w, c.r) // answers 204
 		c.answered = true
 		return nil

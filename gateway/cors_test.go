@@ -51,6 +51,24 @@ func TestCORS_OtherOriginGetsNoPermission(t *testing.T) {
 	}
 }
 
+func TestCORS_TwoOriginsGetNoPermission(t *testing.T) {
+	r := start(t, withCORS(true, app))
+	two := []string{"Origin", app, "Origin", "https://evil.example"}
+	preflight := append([]string{"Access-Control-Request-Method", "GET"}, two...)
+	for _, resp := range []*http.Response{
+		r.open("/v1/prices/ACME", two...).resp, r.get("/v1/prices/a.b", two...).Response, r.do(r.request(http.MethodOptions, "/v1/prices/ACME", preflight...)).Response,
+	} {
+		for name, values := range resp.Header {
+			if strings.HasPrefix(name, "Access-Control-") {
+				t.Errorf("%d: two origins are told %s: %v", resp.StatusCode, name, values)
+			}
+		}
+		if resp.Header.Get("Vary") != "Origin" {
+			t.Errorf("%d: Vary %q", resp.StatusCode, resp.Header.Values("Vary"))
+		}
+	}
+}
+
 func TestCORS_RouteThatSaysNothingLetsNobodyRead(t *testing.T) {
 	r := start(t)
 	rd := r.open("/v1/prices/ACME", "Origin", app)

@@ -181,7 +181,7 @@ func errUnreadable() *refusal {
 // Sec-Fetch-Site says otherwise (RFC 6454, section 7; Fetch Metadata, section 2.1).
 func (c *call) cookieCounts() bool {
 	if origins := c.r.Header.Values("Origin"); len(origins) > 0 {
-		if len(origins) > 1 {
+		if severalOrigins(c.r) {
 			return false
 		}
 		scheme, host, _ := strings.Cut(origins[0], "://")

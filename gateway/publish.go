@@ -20,7 +20,7 @@ var crossSite = http.NewCrossOriginProtection()
 
 // publish sends the body of a request to the route's subject.
 func (s *Server) publish(c *call) error {
-	if err := crossSite.Check(c.r); err != nil && !c.originAllowed() {
+	if err := crossSite.Check(c.r); err != nil && !c.originAllowed() || severalOrigins(c.r) {
 		return &refusal{kind: crossOrigin, cause: err}
 	}
 	if refused, ok := s.limiter.Publish(c.addr); !ok {

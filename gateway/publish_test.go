@@ -105,6 +105,8 @@ func TestPublish_ChecksWhoseProxyTheBrowserIs(t *testing.T) {
 		{r, []string{"Sec-Fetch-Site", "cross-site"}, false},
 		{r, []string{"Sec-Fetch-Site", "same-site", "Origin", app}, false},
 		{r, []string{"Origin", "null"}, false},
+		{r, []string{"Origin", own, "Origin", app}, false}, // no browser sends two: which of them counts is nobody's guess
+		{withApp, []string{"Origin", app, "Origin", app}, false},
 		{withApp, []string{"Origin", app, "Sec-Fetch-Site", "cross-site"}, true},
 		{withApp, []string{"Origin", app}, true},
 		{withApp, []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, false},
