@@ -22,6 +22,8 @@ type reloading struct {
 	load func(content []byte) (config.Config, []config.Warning, error)
 	page func(config.Config) http.Handler
 	cfg  config.Config // what is in use
+	// leaving are the issuers of streams that an earlier reload has given time to end, by ground. Should one go meanwhile, so do they.
+	leaving map[uint32]string
 }
 
 // watch makes the system read its routes file again, if it has one. It must be called before anything runs.
@@ -89,6 +91,7 @@ func (r *reloading) settle(ctx context.Context) bool {
 	if !r.gateway.Settle() {
 		return false
 	}
+	r.leaving = nil
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
 	done, err := r.bridge.Keep(ctx, r.cfg.Routes)

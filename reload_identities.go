@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"reflect"
+	"slices"
 
 	"headgate/auth"
 	"headgate/gateway"
@@ -15,6 +16,7 @@ type callers struct {
 	verifier *auth.Verifier             // nil with AUTH_MODE=none
 	fresh    bool                       // it is not the one before
 	outdated map[uint32]delivery.Reason // what identities rested on that do not hold any more
+	leaving  map[uint32]string          // of those, whose streams have time: the issuer by ground
 }
 
 // identities is nil where nobody has one: an interface that holds nothing is not.
@@ -36,11 +38,23 @@ func (r *reloading) callers(ctx context.Context, now config.Auth) (callers, erro
 	if err != nil {
 		return c, err
 	}
-	c.verifier, c.fresh, c.outdated = next, true, map[uint32]delivery.Reason{}
-	for _, o := range next.Over(r.auth) {
-		c.outdated[o.Ground] = delivery.RouteChanged
-		if o.Gone {
+	c.verifier, c.fresh, c.outdated, c.leaving = next, true, map[uint32]delivery.Reason{}, map[uint32]string{}
+	over := next.Over(r.auth)
+	for ground, issuer := range r.leaving {
+		gone := !slices.ContainsFunc(trust.Issuers, func(i auth.Issuer) bool { return i.Name == issuer })
+		over = append(over, auth.Over{Ground: ground, Issuer: issuer, Gone: gone})
+	}
+	for _, o := range over {
+		_, has := r.leaving[o.Ground] // then its time runs already
+		switch {
+		case o.Gone:
 			c.outdated[o.Ground] = delivery.Revoked
+			continue
+		case !has:
+			c.outdated[o.Ground] = delivery.RouteChanged
+		}
+		if o.Issuer != "" {
+			c.leaving[o.Ground] = o.Issuer
 		}
 	}
 	return c, nil
@@ -52,6 +66,6 @@ func (r *reloading) use(c callers) {
 		return
 	}
 	c.verifier.Use()
-	r.auth = c.verifier
+	r.auth, r.leaving = c.verifier, c.leaving
 	r.log.Info("the block auth has been read again", "issuers", len(r.cfg.Auth.Issuers))
 }

@@ -51,13 +51,13 @@ func (c *configured) openAs(token, path string) *stream {
 }
 
 // startTrusting has two issuers.
-func startTrusting(t *testing.T) (*configured, *provider, *provider) {
+func startTrusting(t *testing.T, env ...string) (*configured, *provider, *provider) {
 	t.Helper()
 	i, j := startProvider(t), startProvider(t)
 	i.up.Store(true)
 	j.up.Store(true)
 	c := &configured{t: t}
-	c.boot(privateRoutes+issuers(i.issuer("i"), j.issuer("j")), "AUTH_MODE=jwt", "ROUTES_SPREAD=0s")
+	c.boot(privateRoutes+issuers(i.issuer("i"), j.issuer("j")), append([]string{"AUTH_MODE=jwt", "ROUTES_SPREAD=0s"}, env...)...)
 	for name, p := range map[string]*provider{"i": i, "j": j} {
 		c.until("the keys are there", func() bool { return c.with(p.tokenOf(name), "HEAD", "/own", "", "").StatusCode == http.StatusOK })
 	}
@@ -142,4 +142,21 @@ func TestReload_OtherRulesForCallersEndTheirStreamsAndTheyComeBack(t *testing.T)
 	for _, s := range []*stream{ofI, ofJ} {
 		s.next("message")
 	}
+}
+
+// Streams that a reload has given time are still those of their issuer: when that goes meanwhile, they have no more of it.
+func TestReload_AnIssuerThatGoesWhileItsStreamsAreEndingSpreadEndsThemAtOnce(t *testing.T) {
+	c, i, j := startTrusting(t, "ROUTES_SPREAD=1h")
+	ofI, ofJ := c.openAs(i.tokenOf("i"), "/own"), c.openAs(j.tokenOf("j"), "/own")
+	for n, audience := range []string{"[headgate, others]", "[headgate, more]"} {
+		c.swapText(privateRoutes + issuers(strings.Replace(i.issuer("i"), "[headgate]", audience, 1), j.issuer("j")))
+		c.reloads("taken", n+1)
+	}
+	c.swapText(privateRoutes + issuers(j.issuer("j")))
+	c.reloads("taken", 3)
+	if e := ofI.next("$end"); e.Data != `{"reason":"revoked","reconnect":false}` {
+		t.Errorf("%s", e.Data)
+	}
+	c.publish("own.ann", "1")
+	ofJ.next("message")
 }

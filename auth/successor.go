@@ -36,7 +36,8 @@ type line struct {
 // Over is a ground whose identities are no longer good as they are.
 type Over struct {
 	Ground uint32
-	Gone   bool // the issuer is not accepted any more. Otherwise its rules are others, and its tokens may be good all the same
+	Issuer string // empty: the ground of anonymous callers
+	Gone   bool   // the issuer is not accepted any more. Otherwise its rules are others, and its tokens may be good all the same
 }
 
 // age is how long ago keys were read, of the issuer where that is longest ago.
@@ -107,11 +108,12 @@ func (v *Verifier) Over(old *Verifier) []Over {
 	var over []Over
 	for n, ground := range old.grounds {
 		if !v.has(ground) {
-			over = append(over, Over{ground, v.issuer(old.issuers[n].name) < 0})
+			name := old.issuers[n].name
+			over = append(over, Over{ground, name, v.issuer(name) < 0})
 		}
 	}
 	if old.anonymous.ground != v.anonymous.ground {
-		over = append(over, Over{old.anonymous.ground, false})
+		over = append(over, Over{Ground: old.anonymous.ground})
 	}
 	return over
 }

@@ -108,7 +108,7 @@ func TestNext_AnIssuerThatIsGoneIsGoneAndTheOthersKeepTheirKeys(t *testing.T) {
 		if err := next.Check(v.Anonymous()); err != nil {
 			t.Errorf("anonymous callers: %v", err)
 		}
-		if over := next.Over(v); !slices.Equal(over, []Over{{a.Ground(), true}}) {
+		if over := next.Over(v); !slices.Equal(over, []Over{{a.Ground(), "a", true}}) {
 			t.Errorf("over: %+v", over)
 		}
 		before, other := e.count("a"), e.count("b")
@@ -155,7 +155,7 @@ func TestNext_OtherRulesOfAnIssuerMakeItsIdentitiesOutdated(t *testing.T) {
 					if err := next.Check(p.id); errors.Is(err, ErrOutdated) != p.want || !p.want && err != nil {
 						t.Errorf("%s: %v", what, err)
 					}
-					in := slices.Contains(next.Over(v), Over{p.id.Ground(), false})
+					in := slices.Contains(next.Over(v), Over{p.id.Ground(), p.id.Issuer(), false})
 					if in != p.want {
 						t.Errorf("%s is over: %v", what, in)
 					}

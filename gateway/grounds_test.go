@@ -217,6 +217,53 @@ func TestReload_APublishOfACallerWhoIsIdentifiedOtherwiseNowIsToBeSentAgain(t *t
 	}
 }
 
+// tellingNobody are identities that tell when a caller without a token has come.
+type tellingNobody struct {
+	gateway.Identities
+	came chan struct{}
+}
+
+func (i tellingNobody) Anonymous() *auth.Identity {
+	defer close(i.came)
+	return i.Identities.Anonymous()
+}
+
+// What callers without a token may publish ends with a reload also for those whose body is still on its way.
+func TestReload_APublishOfACallerWithoutATokenIsJudgedByWhatHoldsWhenItsBodyIsThere(t *testing.T) {
+	w := startTrusted(t, func(s *setup) { s.cfg.Routes[2].AuthRequired = false })
+	all := auth.Trust{Issuers: []auth.Issuer{w.i, w.j}, PermissionsClaim: "nats"}
+	all.Anonymous.Pub.Allow = []string{"users.>"}
+	generous, err := w.verifier.Next(t.Context(), all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan struct{})
+	if _, err := w.server.Reload(gateway.Next{Routes: w.routes, Identities: tellingNobody{generous, came}}); err != nil {
+		t.Fatal(err)
+	}
+	generous.Use()
+	w.verifier = generous
+	body, send := io.Pipe()
+	slow := w.request(http.MethodPost, "/v1/notify/ada")
+	slow.Body, slow.ContentLength = body, 2
+	posted := make(chan response, 1)
+	go func() { posted <- w.do(slow) }()
+	if _, err := send.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	<-came
+	w.trust(auth.Trust{Issuers: all.Issuers})
+	_, _ = send.Write([]byte("y"))
+	_ = send.Close()
+	resp := <-posted
+	resp.problem(t, http.StatusUnauthorized, "token-missing")
+	w.bridge.mu.Lock()
+	defer w.bridge.mu.Unlock()
+	if n := len(w.bridge.published); n != 0 {
+		t.Errorf("%d published", n)
+	}
+}
+
 // A stream that is being handed over while its issuer goes is neither in delivery yet nor refused any more.
 func TestReload_FindsAStreamOfAnIssuerThatIsGoneWhileItIsHandedOver(t *testing.T) {
 	opening, goOn := make(chan struct{}), make(chan struct{})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"headgate/auth"
 	"headgate/internal/flow"
 )
 
@@ -37,10 +38,8 @@ func (s *Server) publish(c *call) error {
 	if err != nil {
 		return err
 	}
-	if id != nil {
-		if err := id.MayPublish(subj); err != nil {
-			return forbidden(id, notPublishable, "", err)
-		}
+	if err := publishable(id, subj); err != nil {
+		return err
 	}
 	if refused, ok := s.limiter.PublishAs(limited(id), c.route.name); !ok {
 		return overLimit(refused)
@@ -49,7 +48,7 @@ func (s *Server) publish(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.stillGood(c, id); err != nil {
+	if err := s.stillPublishable(c, id, subj); err != nil {
 		return err
 	}
 	ack, err := s.bridge.Publish(c.r.Context(), subj, c.route.publish.header(c.r.Header), body)
@@ -72,6 +71,26 @@ func (s *Server) publish(c *call) error {
 	c.w.Header().Set("Content-Type", "application/json") // RFC 8259, section 11
 	s.answer(c, http.StatusOK, append(text, '\n'))
 	return nil
+}
+
+// publishable refuses a subject that the caller may not publish to.
+func publishable(id *auth.Identity, subj string) error {
+	if id == nil {
+		return nil
+	}
+	if err := id.MayPublish(subj); err != nil {
+		return forbidden(id, notPublishable, "", err)
+	}
+	return nil
+}
+
+// stillPublishable looks again at what may have changed while the body was waited for. Callers without a token stay who they are when a
+// reload takes from what they may publish, so that is asked for again.
+func (s *Server) stillPublishable(c *call, id *auth.Identity, subj string) error {
+	if err := s.stillGood(c, id); err != nil || id == nil || !id.Anonymous() {
+		return err
+	}
+	return publishable(s.current.Load().identities.Anonymous(), subj)
 }
 
 // originAllowed says whether the route's CORS rules let this origin publish.

@@ -62,6 +62,7 @@ type Limiter struct {
 	streams    int
 	limits     map[string]Route         // Config.Routes, or what SetRoutes says
 	routes     map[string]int           // open streams
+	counted    map[string]bool          // routes of which streams may be in userRoutes
 	connects   *table                   // by address
 	publishes  *table                   // by address
 	users      *table                   // streams and connects by user
@@ -79,6 +80,7 @@ func New(cfg Config) *Limiter {
 		perAddress: cfg.StreamsPerAddress > 0 || cfg.ConnectRate > 0,
 		perUser:    cfg.StreamsPerUser > 0 || cfg.UserConnectRate > 0,
 		routes:     make(map[string]int),
+		counted:    make(map[string]bool),
 		connects:   newTable(cfg.Addresses, rate.Limit(cfg.ConnectRate), burstOf(cfg.ConnectRate, cfg.ConnectBurst)),
 		publishes:  newTable(cfg.Addresses, rate.Limit(cfg.PublishRate), burstOf(cfg.PublishRate, 0)),
 		users:      newTable(cfg.Users, rate.Limit(cfg.UserConnectRate), burst),

@@ -104,6 +104,9 @@ func (l *Limiter) releaseUser(user User, route string) {
 	if l.cfg.StreamsPerUser > 0 {
 		l.users.closed(key(user))
 	}
+	if !l.counted[route] {
+		return
+	}
 	if k := user.on(route); l.userRoutes.has(k) { // it was not counted before the route had such a limit
 		l.userRoutes.closed(k)
 	}

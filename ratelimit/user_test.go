@@ -100,6 +100,28 @@ func TestSetRoutes_CountsWhatIsOpen(t *testing.T) {
 	}
 }
 
+// Streams of a route without such a limit are in no entry, so when they end, what newcomers share on another route stays counted.
+func TestUsers_RoutesWithoutALimitGiveNothingBackOfOneThatHasIt(t *testing.T) {
+	l := New(Config{Routes: map[string]Route{"few": {StreamsPerUser: 1}}, Addresses: 10, Users: 1})
+	mustAdmitUser(t, l, user(1), "few")
+	mustAdmitUser(t, l, user(2), "few") // as a newcomer
+	for range 3 {
+		mustRefuseUser(t, l, user(3), "few", Cap, Overflow)
+		mustAdmitUser(t, l, user(3), "other")
+		l.giveBackAs(user(3), "other")
+	}
+	l.SetRoutes(map[string]Route{"other": {StreamsPerUser: 1}})
+	mustRefuseUser(t, l, user(3), "other", Cap, Overflow)
+	l.giveBackAs(user(1), "few") // they were counted, whatever has become of the limit
+	l.giveBackAs(user(2), "few")
+	mustAdmitUser(t, l, user(3), "other")
+	l.giveBackAs(user(3), "other")
+	l.SetRoutes(nil)
+	if l.userRoutes.len() > 0 || l.userRoutes.overflow.streams > 0 || len(l.counted) > 0 {
+		t.Errorf("left: %d, %d, %v", l.userRoutes.len(), l.userRoutes.overflow.streams, l.counted)
+	}
+}
+
 func TestUsers_ConnectRate(t *testing.T) {
 	c := newClock()
 	l := New(Config{UserConnectRate: 1, ConnectBurst: 3, Addresses: 10, Users: 10, Now: c.now})
