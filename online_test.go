@@ -350,6 +350,9 @@ func TestOnline_TellsEverythingThatCannotWork(t *testing.T) {
 	if _, err := g.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "MARKED", LimitMarkerTTL: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := g.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "COPY", Mirror: &jetstream.StreamSource{Name: "KV_FLAGS"}}); err != nil {
+		t.Fatal(err)
+	}
 	const routes = `version: 1
 routes:
   - {name: gone, path: /gone, source: {type: stream, stream: GONE, subject: "gone.>"}}
@@ -360,6 +363,7 @@ routes:
   - {name: flags, path: /flags, source: {type: kv, bucket: FLAGS}}
   - {name: marked, path: /marked, source: {type: kv, bucket: MARKED}}
   - {name: full, path: /full, source: {type: stream, stream: FULL, subject: "full.>"}}
+  - {name: copy, path: /copy, source: {type: kv, bucket: COPY}}
 `
 	code, stdout, stderr := once(t, g.environ("headgate", routes), "-check", "-online")
 	if code != exitFailed {
@@ -373,7 +377,8 @@ routes:
 		"within 1h (resume.max_age), and the stream keeps 1m (max_age)", "the snapshot goes back 2h",
 		"bucket NONE, of route", "nats kv add NONE", "no `expire` events", "become `expire` events", "keeps the last 5 values of each key",
 		"takes no more consumers", "max_consumers is 1; each replica of headgate makes one",
-		"5 errors", `"$JS.API.CONSUMER.CREATE.KV_MARKED.>"`, "--allow-pub '$JS.API.STREAM.INFO.GONE'", `"_INBOX_headgate.>"`,
+		`route "copy" (line 11), bucket COPY`, "is a mirror of KV_FLAGS, and has its messages under that one's subjects: clients are given an empty state",
+		"6 errors", `"$JS.API.CONSUMER.CREATE.KV_MARKED.>"`, "--allow-pub '$JS.API.STREAM.INFO.GONE'", `"_INBOX_headgate.>"`,
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is missing in\n%s", want, stdout)

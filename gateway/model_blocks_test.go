@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 
 	"headgate/internal/cursor"
 	"headgate/internal/sse"
@@ -112,6 +113,9 @@ func (c *modelClient) snapshot(e sse.Event) {
 		if tr.known && tr.at.Tag == at.Tag && at.Seq < tr.at.Seq && !c.rewound(tr) {
 			c.fail("a state of %s as of %d behind %d", tr.stream, at.Seq, tr.at.Seq)
 		}
+		if c.rewound(tr) {
+			tr.forget(at.Tag)
+		}
 		tr.whole = append(tr.whole, wholeState{at, tr.pending, c.open.states[tr], c.recent(25)})
 		if tr.kv {
 			c.stateOfKeys(tr, c.open.states[tr])
@@ -137,6 +141,14 @@ func (c *modelClient) rewound(tr *track) bool {
 		}
 	}
 	return false
+}
+
+// forget drops what was given and claimed of an incarnation that was rewound: it may be of what is lost, whose sequences mean something
+// else now, also where the client heard of it by a state.
+func (tr *track) forget(tag cursor.Tag) {
+	delete(tr.claims, tag)
+	maps.DeleteFunc(tr.given, func(given cursor.Entry, _ stored) bool { return given.Tag == tag })
+	tr.whole = slices.DeleteFunc(tr.whole, func(st wholeState) bool { return st.at.Tag == tag })
 }
 
 // event is a message.
@@ -260,9 +272,8 @@ func (tr *track) claim(c *modelClient, at cursor.Entry) {
 			tr.reborn[at.Tag] = append(tr.reborn[at.Tag], span{0, at.Seq, c.recent(8)})
 		}
 		return
-	case c.rewound(tr): // what it was given until now may be of what is lost
-		delete(tr.claims, at.Tag)
-		maps.DeleteFunc(tr.given, func(given cursor.Entry, _ stored) bool { return given.Tag == at.Tag })
+	case c.rewound(tr):
+		tr.forget(at.Tag)
 		return
 	case at.Seq < tr.at.Seq:
 		c.fail("the position of %s goes back from %d to %d", tr.stream, tr.at.Seq, at.Seq)

@@ -12,7 +12,7 @@ import (
 // What is read from then on comes from the stream. What a limit by number or size has removed stays: nobody asked for it to be gone, and it
 // spares a client a gap. It is asked for with every look at the stream; before is what the last one said.
 func (f *Feed) erase(info jsapi.Info, before fingerprint) {
-	if f.cfg.Table || before.last == 0 {
+	if f.cfg.Table || !before.known {
 		return
 	}
 	f.mu.Lock()

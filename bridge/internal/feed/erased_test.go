@@ -63,6 +63,17 @@ func TestErased_IsNotGivenFromMemory(t *testing.T) {
 	}
 }
 
+// A stream that was empty when the leader was asked last has been looked at all the same.
+func TestErased_FromAStreamThatWasEmptyBefore(t *testing.T) {
+	w := newWorld(t)
+	w.stream(ordinary())
+	f := w.run(Config{VerifyEvery: 500 * time.Millisecond}).ready()
+	w.put("s.1", "s.2", "s.1")
+	f.wait("the messages", func(s State) bool { return s.Cursor == 3 })
+	w.deleteMessage(2)
+	eventually(t, "memory to forget", func() bool { return len(f.inTail()) == 0 })
+}
+
 // What only had to make room is given all the same.
 func TestErased_IsNotWhatALimitHasPushedOut(t *testing.T) {
 	for name, limit := range map[string]func(*jetstream.StreamConfig){

@@ -148,7 +148,7 @@ func (f *Feed) vanished(info jsapi.Info, before fingerprint) bool {
 		return false
 	}
 	now := printOf(info)
-	quiet := before.last == now.last
+	quiet := before.known && before.last == now.last
 	if info.LastSeq > f.Cursor {
 		f.check = check{info.LastSeq, info.NumSubjects, f.verified}
 		return f.table == nil && f.keys == nil && before.subjects > now.subjects // changes alone never make them fewer

@@ -19,10 +19,11 @@ type target struct {
 type fingerprint struct {
 	first, last, messages, subjects uint64
 	deleted                         int
+	known                           bool // the zero value is of a stream that has not been looked at, and not of an empty one
 }
 
 func printOf(i jsapi.Info) fingerprint {
-	return fingerprint{i.FirstSeq, i.LastSeq, i.Messages, i.NumSubjects, i.NumDeleted}
+	return fingerprint{i.FirstSeq, i.LastSeq, i.Messages, i.NumSubjects, i.NumDeleted, true}
 }
 
 func isNoMessage(err error) bool { return errors.Is(err, jsapi.ErrNoMessage) }

@@ -32,6 +32,12 @@ func (i *inspector) settings(where string, c jetstream.StreamConfig) {
 
 // matches looks whether the stream can have what a route wants.
 func (i *inspector) matches(u *usage, c jetstream.StreamConfig) {
+	if m := c.Mirror; m != nil && u.bucket() && m.Name != u.stream && len(m.SubjectTransforms) == 0 && strings.HasPrefix(m.Name, "KV_") {
+		i.report.add(Finding{Where: u.where(), Level: Error,
+			Text:   "is a mirror of " + m.Name + ", and has its messages under that one's subjects: clients are given an empty state",
+			Remedy: "let the route have the bucket " + strings.TrimPrefix(m.Name, "KV_") + ", or a mirror that changes the subjects"})
+		return
+	}
 	if c.Mirror != nil || len(c.Sources) > 0 || c.SubjectTransform != nil {
 		i.report.add(Finding{Where: u.where(), Level: Note,
 			Text: "has its messages from other streams, or under other subjects than they were published to: whether the route's subject matches cannot be told"})
