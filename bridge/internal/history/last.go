@@ -113,9 +113,14 @@ func (l *lastReader) direct() error {
 	switch {
 	case err == nil:
 		return l.earlier(beyond)
-	case errors.Is(err, errMany), errors.Is(err, errLags), errors.Is(err, errNoDirect):
+	case errors.Is(err, errMany), errors.Is(err, errLags):
 		l.reset()
-		return l.listed(l.groups)
+		err = l.listed(l.groups)
+	}
+	if errors.Is(err, errNoDirect) {
+		l.t.direct = false
+		l.reset()
+		return l.listed(l.consumer)
 	}
 	return err
 }
@@ -153,7 +158,7 @@ func (l *lastReader) group(names []string) error {
 			return err
 		}
 		return l.group(names[len(names)/2:])
-	case errors.Is(err, errLags), errors.Is(err, errNoDirect):
+	case errors.Is(err, errLags):
 		return nil
 	}
 	return err

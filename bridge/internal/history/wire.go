@@ -31,7 +31,8 @@ const (
 // errLost says that the answer arrived with a hole: the channel was full. Asking again helps.
 var errLost = errors.New("part of an answer was lost")
 
-// errNoDirect says that nobody serves direct gets of the stream, or not us.
+// errNoDirect says that nobody serves direct gets of the stream, or not us, or that a mirror answers in its place. A mirror keeps what was
+// deleted or purged from the stream, and where it has mirror_direct, which the server may set by itself, any answer can be its own.
 var errNoDirect = errors.New("no direct gets")
 
 // ask is a direct get (ADR-31).
@@ -170,7 +171,7 @@ func (c *Coordinator) directGet(ctx context.Context, nc *nats.Conn, stream strin
 		if k.refused {
 			return got{}, errNoDirect
 		}
-		return parse(k.messages)
+		return parse(stream, k.messages)
 	case <-ctx.Done():
 		return got{}, context.Cause(ctx)
 	case <-timer.C:
@@ -178,8 +179,8 @@ func (c *Coordinator) directGet(ctx context.Context, nc *nats.Conn, stream strin
 	}
 }
 
-// parse reads the messages of a call. Each names the one before it, so that a hole shows.
-func parse(messages []*nats.Msg) (got, error) {
+// parse reads the messages of a call. Each names the one before it, so that a hole shows, and the stream that it is from.
+func parse(stream string, messages []*nats.Msg) (got, error) {
 	var g got
 	var before uint64
 	for _, m := range messages {
@@ -199,6 +200,9 @@ func parse(messages []*nats.Msg) (got, error) {
 			return got{}, errNoDirect
 		default:
 			return got{}, fmt.Errorf("direct get: %d %s", g.status, m.Header.Get("Description"))
+		}
+		if last(m.Header, hdrStream) != stream {
+			return got{}, errNoDirect
 		}
 		it, err := itemOf(m)
 		if err != nil {
