@@ -322,7 +322,17 @@ func TestCluster_WhatIsInstalledServes(t *testing.T) {
 	if line == nil {
 		t.Fatalf("no line that reads a stream in\n%s", notes)
 	}
-	stream, err := http.Get("http://" + public + line[1])
+	edge := throughHAProxy(t, public, adminPort)
+	c.until("the proxy has found the replica", func() bool {
+		status, _, err := get(t.Context(), "http://"+edge+"/no-such-route")
+		return err == nil && status == http.StatusNotFound
+	})
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+edge+line[1], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept", "text/event-stream")
+	stream, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +350,7 @@ func TestCluster_WhatIsInstalledServes(t *testing.T) {
 	if !strings.Contains(seen, `data: {"price":1}`) {
 		t.Error(seen)
 	}
-	t.Logf("the stream that the installed chart serves:\n%s", seen)
+	t.Logf("the stream that the installed chart serves, through HAProxy:\n%s", seen)
 }
 
 // publish speaks the text protocol of NATS.
