@@ -361,6 +361,7 @@ func TestReload_WithoutNATSARouteWithAStreamIsTakenAllTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	eu.wantFrom(0, 1)
+	a.next("$gap") // its connection, which is another one, is back as well
 	c.publish("a.x", "still here")
 	if e := a.next("message"); e.Data != "still here" {
 		t.Error(e.Data)

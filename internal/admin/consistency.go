@@ -33,10 +33,10 @@ func consistency(walk Walk) http.Handler {
 			Error      string   `json:"error,omitempty"`
 		}{Consistent: len(broken) == 0 && err == nil, Broken: broken}
 		status := http.StatusOK
-		if err != nil {
-			answer.Error = err.Error()
+		if err != nil { // it is stopping, or too busy to look: nothing is known to be broken
+			answer.Error, status = err.Error(), http.StatusServiceUnavailable
 		}
-		if !answer.Consistent {
+		if len(broken) > 0 {
 			status = http.StatusInternalServerError
 		}
 		w.Header().Set("Content-Type", "application/json")

@@ -37,7 +37,7 @@ func TestConsistency_SaysWhatIsBrokenAndWalksOnceAtATime(t *testing.T) {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 	broken, failed = nil, errors.New("too busy")
-	if rec := get(t, h, "/debug/consistency"); rec.Code != http.StatusInternalServerError || !strings.Contains(rec.Body.String(), "too busy") {
+	if rec := get(t, h, "/debug/consistency"); rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), "too busy") {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 }
