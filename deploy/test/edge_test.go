@@ -18,6 +18,7 @@ func throughHAProxy(t *testing.T, public, adminPort string) string {
 	}
 	edge := freeAddr(t)
 	for _, r := range [][2]string{
+		{"maxconn 100000", "maxconn 1000"}, // descriptors
 		{"bind :443 ssl crt /etc/haproxy/edge.pem alpn h2,http/1.1", "bind " + edge},
 		{"server a 127.0.0.1:8080 check port 9090", "server a " + public + " check inter 200ms port " + adminPort},
 	} {
