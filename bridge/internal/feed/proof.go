@@ -70,8 +70,8 @@ func (f *Feed) mayReload() bool { return time.Since(f.loadedAt) >= countShare*f.
 // mayRecount is the same of keys, where counting them proves anything.
 func (f *Feed) mayRecount() bool { return !f.revives && time.Since(f.countedAt) >= f.countPause() }
 
-// freshen gives those who follow a bucket of which not even the keys are known, or of which these say too little, a fresh state from time to time, unless nothing has changed
-// in it; while states are on their way, later.
+// freshen gives those who follow a bucket of which not even the keys are known, or of which these say too little, a fresh state from time
+// to time, unless nothing has changed in it; while states are on their way, later.
 func (f *Feed) freshen(before, now fingerprint) {
 	f.stale = f.stale || before != now
 	if f.table != nil || f.keys != nil && !f.revives || !f.stale || !f.caughtUp {
