@@ -19,7 +19,6 @@ import (
 const brief = 20 * time.Second // for one thing that happens within milliseconds on an idle machine
 
 func TestMain(m *testing.M) {
-	stack.MaybeNATS()
 	cleanup, err := stack.Setup()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
