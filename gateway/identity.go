@@ -71,7 +71,7 @@ func (s *Server) stillGood(c *call, id *auth.Identity) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, auth.ErrOutdated) && c.r.Method != http.MethodPost: // its body has been read
+	case errors.Is(err, auth.ErrOutdated):
 		return errStale
 	}
 	return notIdentified(c, err)
