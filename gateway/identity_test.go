@@ -301,7 +301,7 @@ func TestIdentity_TokensFromTheirPlaces(t *testing.T) {
 // Who shows a token that is none hears of it, also where anonymous callers are welcome.
 func TestIdentity_ATokenThatCannotBeReadIsNotNone(t *testing.T) {
 	route := prices()
-	r := start(t, withIdentity(t, auth.Grants{}, route), func(s *setup) { s.cfg.Auth.QueryParameter = "access_token" })
+	r := start(t, withIdentity(t, auth.Grants{}, route, notify()), func(s *setup) { s.cfg.Auth.QueryParameter = "access_token" })
 	good := token("ann")
 	r.open("/v1/prices/A").want("$ready")
 	for _, fields := range [][]string{
@@ -316,8 +316,13 @@ func TestIdentity_ATokenThatCannotBeReadIsNotNone(t *testing.T) {
 			t.Errorf("%.60q: challenge %q", fields, got)
 		}
 	}
-	for _, query := range []string{"access_token=%zz", "access_token=a;b", "a=b&access_token=" + good + "%"} {
-		r.get("/v1/prices/A?"+query).problem(t, http.StatusUnauthorized, "token-invalid")
+	for _, query := range []string{"access_token=%zz", "access_token=a;b", "a=b&access_token=" + good + "%", "%61ccess_token=%zz", "access%5Ftoken=%zz",
+		"access_toke%6=x", "%zz", "a=b;access_token=" + good, "a;%61ccess_token;b"} {
+		r.get("/v1/prices/A?"+query).problem(t, http.StatusBadRequest, "query-invalid")
+		r.post("/v1/notify/ada?"+query, "x").problem(t, http.StatusBadRequest, "query-invalid")
+	}
+	for _, query := range []string{"a=%zz", "a=b;c", "Access_token=%zz", "access_token=&x=%"} {
+		r.open("/v1/prices/A?" + query).want("$ready")
 	}
 	for _, fields := range [][]string{{"Authorization", "Basic dTpw"}, {"Authorization", "Bearers x"}, {"Cookie", "session="}, {"Cookie", "other=a b\"c; xsession=\\"},
 		{"Cookie", "session"}} {
