@@ -73,8 +73,12 @@ func (l *lastReader) read() Answer {
 	if err != nil {
 		return Answer{Err: err}
 	}
-	items := slices.SortedFunc(maps.Values(l.last), func(a, b *encode.Item) int { return cmp.Compare(a.Seq, b.Seq) })
-	return Answer{Items: items, Upto: l.t.to, First: i.FirstSeq}
+	return Answer{Items: l.items(), Upto: l.t.to, First: i.FirstSeq}
+}
+
+// items are what was read, in order.
+func (l *lastReader) items() []*encode.Item {
+	return slices.SortedFunc(maps.Values(l.last), func(a, b *encode.Item) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
 // put keeps an item unless a later one of its subject is there.
