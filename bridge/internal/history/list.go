@@ -244,7 +244,7 @@ func (c *Coordinator) part(s *session, l *List, entries []entry) ([]*encode.Item
 	if _, err := c.bounds(s.ctx, s.nc, &t); err != nil {
 		return nil, err
 	}
-	r := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, last: map[string]*encode.Item{}}
+	r := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, most: len(entries), mostBytes: math.MaxInt64, last: map[string]*encode.Item{}}
 	err := errNoDirect
 	if t.direct {
 		err = r.named(entries)
