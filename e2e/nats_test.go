@@ -69,6 +69,7 @@ func connected(t *testing.T, h *stack.Headgate, want bool) error {
 }
 
 func TestNATSAway_KeepsStreamsAliveByHeartbeats(t *testing.T) {
+	t.Parallel()
 	g := start(t, "SSE_HEARTBEAT", "1s")
 	s := open(t, g.URL+"/v1/prices/ACME")
 	g.nats.Kill()
@@ -86,6 +87,7 @@ func TestNATSAway_KeepsStreamsAliveByHeartbeats(t *testing.T) {
 }
 
 func TestNATSPermissions_RefuseTheStreamAndNotTheProcess(t *testing.T) {
+	t.Parallel()
 	server := stack.StartNATS(t, `
 authorization { users: [
   {user: gate, password: pass, permissions: {publish: {deny: ["rooms.>"]}, subscribe: {deny: ["prices.SECRET"]}}}
