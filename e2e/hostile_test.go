@@ -18,6 +18,7 @@ import (
 )
 
 func TestHostile_APipelinedRequestIsRefused(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	_, resp := talk(t, g.Addr, get("/v1/prices/ACME")+get("/v1/prices/OTHER"))
 	body, _ := io.ReadAll(resp.Body)
@@ -27,6 +28,7 @@ func TestHostile_APipelinedRequestIsRefused(t *testing.T) {
 }
 
 func TestHostile_WhatAClientSendsAfterItsRequestIsDroppedAndTooMuchEndsTheStream(t *testing.T) {
+	t.Parallel()
 	g := start(t, quickLinger...)
 	before := measure(t, g.Headgate)
 	conn, resp := talk(t, g.Addr, get("/v1/prices/ACME"))

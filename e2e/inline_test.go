@@ -36,6 +36,7 @@ func works(t *testing.T, c stack.InlineCommand, command string, env ...string) s
 
 // With a configuration as a reader may have it. What goes on is ended when it listens.
 func TestInline_HeadgatesOwnWork(t *testing.T) {
+	t.Parallel()
 	must(t, stack.BuildHeadgate())
 	url, routes := stack.StartNATS(t, "").URL(), filepath.Join(t.TempDir(), "routes.yaml")
 	must(t, os.WriteFile(routes, []byte(routesFor("https://app.example")), 0o600))
@@ -54,6 +55,7 @@ func TestInline_HeadgatesOwnWork(t *testing.T) {
 }
 
 func TestInline_NATSsOwnWork(t *testing.T) {
+	t.Parallel()
 	server := stack.StartNATS(t, withSystem)
 	stack.StartHeadgate(t, stack.Options{NATS: server.URL(), Routes: routesFor("https://app.example"), Env: map[string]string{"CONTROL": "true"}})
 	path := programs(t, server.URL())
@@ -72,6 +74,7 @@ func TestInline_NATSsOwnWork(t *testing.T) {
 
 // They ask the admin listener of this machine.
 func TestInline_TheCurlsWork(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "curl", "curl")
 	g, dir := start(t, "ADMIN_PPROF", "true"), t.TempDir()
 	for _, c := range stack.Inline(t) {
@@ -84,6 +87,7 @@ func TestInline_TheCurlsWork(t *testing.T) {
 
 // Without doing anything; but what calls make again is done all the same, with what it writes, so the Makefile is in another place.
 func TestInline_MakeKnowsItsTargets(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "make", "make")
 	dir := t.TempDir()
 	text, err := os.ReadFile("../Makefile")
@@ -98,6 +102,7 @@ func TestInline_MakeKnowsItsTargets(t *testing.T) {
 }
 
 func TestInline_TheShellsWork(t *testing.T) {
+	t.Parallel()
 	must(t, stack.BuildHeadgate())
 	for _, c := range stack.Inline(t) {
 		if out := works(t, c, "cd "+filepath.Dir(stack.HeadgateBinary())+" && "+c.Text); out == "" {
