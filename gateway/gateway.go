@@ -48,10 +48,10 @@ type Limiter interface {
 }
 
 // StreamLimiter admits streams in two steps. Every Connect that answered true is followed by one Release, which says whether there was an
-// Admit that answered true in between.
+// Admit that answered true in between. A request that begins again has paid for the rates.
 type StreamLimiter interface {
-	Connect(addr netip.Addr) (ratelimit.Refusal, bool)
-	Admit(user ratelimit.User, route string) (ratelimit.Refusal, bool)
+	Connect(addr netip.Addr, paid bool) (ratelimit.Refusal, bool)
+	Admit(user ratelimit.User, route string, paid bool) (ratelimit.Counted, ratelimit.Refusal, bool)
 	Release(ratelimit.Admission)
 }
 
