@@ -83,6 +83,7 @@ type Feed struct {
 type loop struct {
 	filtered
 	epoch    uint64
+	newest   mark   // the last message that was taken
 	target   target // to be caught up with
 	load     *load  // of a table that is being loaded
 	reload   bool   // the next session loads the table

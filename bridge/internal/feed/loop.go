@@ -155,6 +155,7 @@ func (f *Feed) relay(it *encode.Item) {
 		links = f.followers(literal)
 	}
 	f.mu.Unlock()
+	f.newest = markOf(it)
 	f.cfg.Budget.shrink()
 	f.deliver(it, inc, links)
 	f.progress.raise(it.Seq)
@@ -186,6 +187,7 @@ func (f *Feed) removedSince(ctx context.Context, s *session, seq uint64) bool {
 // backwards: there is a message of which the leader said that there was none. The cursor was raised too far, or the stream went back.
 func (f *Feed) backwards(seq uint64) {
 	f.epoch++
+	f.newest = mark{}
 	f.announce(Hole{Reason: gap.Rewound}, func() {
 		inc := *f.Inc
 		inc.epoch = f.epoch
