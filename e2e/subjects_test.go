@@ -10,6 +10,7 @@ import (
 )
 
 func TestNamedSubjects_AMessageThatSeveralMatchComesOnceAndInOrder(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	s := open(t, g.URL+"/v1/feed?subject=feed.eu.%3E&subject=feed.*.1&subject=feed.eu.1&subject=feed.us.*")
 	const messages = 200
@@ -42,6 +43,7 @@ routes:
 `
 
 func TestFormats_SeveralSourcesInAnEnvelope(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, stack.Options{Routes: formats})
 	s := open(t, g.URL+"/both")
 	for _, subject := range []string{"orders.eu", "jobs.7"} {
@@ -60,6 +62,7 @@ func TestFormats_SeveralSourcesInAnEnvelope(t *testing.T) {
 }
 
 func TestFormats_BytesAndDocuments(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, stack.Options{Routes: formats})
 	raw := open(t, g.URL+"/bytes")
 	payload := "\x00\xff\r\n\ufeff"

@@ -102,7 +102,7 @@ func (d describer) identityRefusals(rt *route) []kind {
 
 // publish is the operation POST of a route.
 func (d describer) publish(rt *route) object {
-	kinds := append([]kind{notFound, methodNotAllowed, crossOrigin, bodyTooLarge, bodyUnreadable, bodyTimeout, rateAddress, rateRoute, upstream, sourceRefused, internal},
+	kinds := append([]kind{notFound, methodNotAllowed, crossOrigin, bodyTooLarge, bodyUnreadable, bodyTimeout, rateAddress, rateRoute, upstream, publishRefused, internal},
 		d.identityRefusals(rt)...)
 	if strings.Contains(rt.path, "{") {
 		kinds = append(kinds, parameterInvalid)

@@ -168,8 +168,11 @@ func publishFailed(c *call, err error) error {
 		c.outcome, c.answered = "client-gone", true
 		return nil
 	}
-	if errors.Is(err, flow.ErrTooLarge) {
+	switch {
+	case errors.Is(err, flow.ErrTooLarge):
 		return &refusal{kind: bodyTooLarge, detail: "The NATS server takes no message of that size.", cause: err}
+	case errors.Is(err, flow.ErrRefused):
+		return &refusal{kind: publishRefused, cause: err}
 	}
 	return openFailed(err)
 }
