@@ -5,6 +5,10 @@ SHELL := /bin/bash
 
 FUZZTIME ?= 10s
 RUN ?= .
+# CI runs tests with deploy/again, which asks a test that fails once more.
+GOTEST ?= go test
+# Most of the end-to-end tests wait most of the time: so many of them at once.
+PARALLEL ?= 4
 # The race detector needs a C compiler. Without one the tests run without it, and say so.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
 BENCH ?=
@@ -26,22 +30,22 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	@if [ -z "$(RACE)" ]; then \
 	  if [ "$${CI:-}" = true ] || [ "$${HEADGATE_REQUIRE_E2E:-}" = 1 ]; then echo 'A C compiler is missing for the race detector.'; exit 1; fi; \
 	  echo 'race detector: not used, a C compiler is missing (apt-get install gcc libc6-dev)' >> $(HEADGATE_SKIPPED); fi
-	go test $(RACE) ./...
+	$(GOTEST) $(RACE) ./...
 	@# Ratios against the naive server, which the race detector would distort.
-	go test -count=1 ./bench
-	go test -count=1 -run TestMemory_ ./bridge
-	cd e2e && go test -count=1 -timeout 30m ./...
+	$(GOTEST) -count=1 ./bench
+	$(GOTEST) -count=1 -run TestMemory_ ./bridge
+	cd e2e && $(GOTEST) -count=1 -timeout 30m -parallel $(PARALLEL) ./...
 	$(MAKE) --no-print-directory chart
 	@if [ -s $(HEADGATE_SKIPPED) ]; then \
 	  printf '\n%s checks did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \
-	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs prometheus iproute2\n'; rm -f $(HEADGATE_SKIPPED); \
+	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs npm prometheus iproute2\n'; rm -f $(HEADGATE_SKIPPED); \
 	else echo 'Everything was tested.'; fi
 
 unit: ## the tests that need nothing but Go
 	go test $(RACE) ./...
 
 e2e: ## the tests with real parts; RUN=TestChromium narrows them
-	cd e2e && go test -count=1 -timeout 30m -run '$(RUN)' -v ./...
+	cd e2e && go test -count=1 -timeout 30m -parallel $(PARALLEL) -run '$(RUN)' -v ./...
 
 check: ## formatting and vet
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w:\n%s\n' "$$files"; exit 1; fi
@@ -51,8 +55,8 @@ check: ## formatting and vet
 	cd deploy/test/proxies && go vet ./...
 
 chart: ## the Helm chart, alerts, dashboard and proxies' files, against Kubernetes' schemas, a running headgate and the proxies' own code
-	cd deploy/test && go test -count=1 -timeout 30m ./...
-	cd deploy/test/proxies && go test -count=1 ./...
+	cd deploy/test && $(GOTEST) -count=1 -timeout 30m ./...
+	cd deploy/test/proxies && $(GOTEST) -count=1 ./...
 
 image: ## the image, built with buildah, run with podman and runc; as root. PLATFORMS="linux/amd64 linux/arm64" builds more
 	deploy/test/image.sh $(PLATFORMS)
@@ -68,7 +72,7 @@ sbom: ## what is in the program and in the image, as CycloneDX JSON, into OUT
 	go run ./deploy/release sbom -version '$(VERSION)' -out '$(OUT)'
 
 cluster: ## the chart on a real kube-apiserver, which takes minutes to build the first time; needs etcd
-	cd deploy/test && HEADGATE_CLUSTER=1 go test -count=1 -timeout 60m -run '^TestCluster' -v .
+	cd deploy/test && HEADGATE_CLUSTER=1 $(GOTEST) -count=1 -timeout 60m -run '^TestCluster' -v .
 
 memory: ## the memory limit of docs/operations.md in a real cgroup, with 15,000 streams; as root
 	deploy/test/memory.sh

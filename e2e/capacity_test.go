@@ -10,6 +10,7 @@ import (
 
 // The commands of the page, on a headgate with a route of each kind; the connections that the page promises are those that NATS counts.
 func TestCapacity_ItsCommandsWork(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "curl", "curl")
 	monitor := proc.FreeAddr(t)
 	broker := stack.StartNATS(t, `http: "`+monitor+`"`)

@@ -36,6 +36,7 @@ func events(text string) answer {
 }
 
 func TestClient_WaitsOutWhatPassesAndGivesUpOnWhatStays(t *testing.T) {
+	t.Parallel()
 	const done = "event: $end\ndata: {\"reason\":\"done\",\"reconnect\":false}\n\n"
 	inEngines(t, func(t *testing.T, l *library) {
 		l.answers = []answer{
@@ -50,7 +51,7 @@ func TestClient_WaitsOutWhatPassesAndGivesUpOnWhatStays(t *testing.T) {
 			},
 		}
 		l.begin(l.origin+"/answers", `retry: 20`)
-		l.until(`first("closed")`)
+		l.until(`first("closed")`) // each wait has up to twice the spread of the one before: with the number before its own it would be another
 		l.is(`states()`, `["connecting","waiting refused","connecting","waiting refused","connecting","waiting refused","connecting","waiting refused","connecting","waiting refused",`+
 			`"connecting","open","waiting cut","connecting","open","waiting cut","connecting","open","closed"]`)
 		l.is(`all("onEvent").map((e) => [e.data, e.lastEventId])`, `[["a","7"],["behind 7","7"]]`)
@@ -73,14 +74,25 @@ func TestClient_WaitsOutWhatPassesAndGivesUpOnWhatStays(t *testing.T) {
 	})
 }
 
+// A server that says retry: 0, and then is away, is not asked as fast as it fails.
+func TestClient_ARetryOfZeroIsNoReasonToHammer(t *testing.T) {
+	inEngines(t, func(t *testing.T, l *library) {
+		l.answers = []answer{events("retry: 0\nevent: $ready\ndata: {}\n\n"), status(503)}
+		l.begin(l.origin+"/answers", `retry: 20`)
+		l.until(`seen.filter((s) => s.what === "waiting").length >= 11`)
+		l.is(`((w) => [w[0] <= 2, w.slice(1, 11).every((x, n) => x > 0 && x <= 2 ** (n + 2))])(seen.filter((s) => s.what === "waiting").map((s) => s.wait))`, `[true,true]`)
+	})
+}
+
 // A retry counts from the end of its line on (HTML Living Standard, section 9.2.6, "processing the fields"), also where the connection ends
 // before its block does; a line that is cut off counts for nothing.
 func TestClient_ARetryCountsAtOnce(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
-		l.answers = []answer{events("retry: 90000"), events("data: a\nretry: 700\n"), events("\xEF\xBB\xBFretry: 30\r"), events("retry: 1300\nretry: x\n\n"), status(404)}
+		l.answers = []answer{events("retry: 90000"), events("data: a\nretry: 90\n"), events("\xEF\xBB\xBFretry: 10\r"), events("retry: 200\nretry: x\n\n"), status(404)}
 		l.begin(l.origin+"/answers", `retry: 20`)
 		l.until(`first("closed")`)
-		l.is(`((w) => [w[0] <= 40, w[1] >= 700 && w[1] <= 2800, w[2] >= 30 && w[2] <= 240, w[3] >= 1300])(seen.filter((s) => s.what === "waiting").map((s) => s.wait))`,
+		l.is(`((w) => [w[0] <= 40, w[1] >= 90 && w[1] <= 360, w[2] >= 10 && w[2] <= 80, w[3] >= 200])(seen.filter((s) => s.what === "waiting").map((s) => s.wait))`,
 			`[true,true,true,true]`)
 		l.is(`all("onEvent").length`, `0`)
 	})
@@ -88,6 +100,7 @@ func TestClient_ARetryCountsAtOnce(t *testing.T) {
 
 // A token is for the address that it was given for.
 func TestClient_FollowsNoRedirect(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		l.answers = []answer{
 			func(w http.ResponseWriter, r *http.Request) {
@@ -102,6 +115,7 @@ func TestClient_FollowsNoRedirect(t *testing.T) {
 }
 
 func TestClient_TakesAnIDThatIsNotASCII(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		l.answers = []answer{
 			events("id: ü—1\ndata: a\n\n"),
@@ -118,6 +132,7 @@ func TestClient_TakesAnIDThatIsNotASCII(t *testing.T) {
 }
 
 func TestClient_SendsACookieOrATokenAndNeverBoth(t *testing.T) {
+	t.Parallel()
 	l := &library{t: t}
 	p := browser.New(t)
 	l.engine = p
@@ -143,6 +158,7 @@ func TestClient_SendsACookieOrATokenAndNeverBoth(t *testing.T) {
 
 // The parser is held against the cases of headgate's own decoder, cut at random places.
 func TestClient_ParsesAsTheStandardSays(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../internal/sse/testdata/vectors.json")
 	must(t, err)
 	var vectors []struct {
@@ -170,9 +186,9 @@ func TestClient_ParsesAsTheStandardSays(t *testing.T) {
 		text, _ := json.Marshal(list)
 		return string(text)
 	}
-	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 1))
 	inEngines(t, func(t *testing.T, l *library) {
+		seed := rand.Uint64()
+		random := rand.New(rand.NewPCG(seed, 1))
 		for _, v := range vectors {
 			stream := v.Stream + string(v.Bytes)
 			want := []block{}

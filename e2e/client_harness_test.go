@@ -46,6 +46,7 @@ record(client);
 func inEngines(t *testing.T, test func(t *testing.T, l *library)) {
 	for name, open := range map[string]func(*testing.T, *library){"Chromium": openInChromium, "Node": openInNode} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l := &library{t: t}
 			l.listen()
 			open(t, l)

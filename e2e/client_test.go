@@ -16,6 +16,7 @@ import (
 )
 
 func TestClient_ATokenThatIsRenewedInTimeLosesNothing(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, _ := l.identified()
 		l.begin(g.URL+"/v1/me", "token: "+l.tokens("5s", "10m"))
@@ -49,6 +50,7 @@ func TestClient_ATokenThatIsRenewedInTimeLosesNothing(t *testing.T) {
 }
 
 func TestClient_A401IsAnsweredWithANewTokenOnce(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, _ := l.identified()
 		l.begin(g.URL+"/v1/me", "token: "+l.tokens("-1m", "10m"))
@@ -76,6 +78,7 @@ func TestClient_A401IsAnsweredWithANewTokenOnce(t *testing.T) {
 }
 
 func TestClient_WaitsForItsTokenAsForTheNetwork(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, _ := l.identified()
 		l.begin(g.URL+"/v1/me", `retry: 100, silence: 1000, token: ((n) => () => {
@@ -91,6 +94,7 @@ func TestClient_WaitsForItsTokenAsForTheNetwork(t *testing.T) {
 
 // A session whose next token can be had once only must not be asked twice, though the stream ends before it has answered.
 func TestClient_AsksForOneTokenAtATime(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, _ := l.identified()
 		l.begin(g.URL+"/v1/me", `token: (({renew}) => {
@@ -109,12 +113,14 @@ func TestClient_AsksForOneTokenAtATime(t *testing.T) {
 }
 
 func TestClient_RefusesAnAddressThatIsNone(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		l.is(`(() => { try { begin("http://[") } catch (error) { return error.name } })()`, `"TypeError"`)
 	})
 }
 
 func TestClient_ComesBackWhenThereIsRoomHoweverItWasTurnedAway(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, _ := l.identified()
 		bearer := "Bearer " + jwtFor("bob", time.Hour)
@@ -151,6 +157,7 @@ func TestClient_ComesBackWhenThereIsRoomHoweverItWasTurnedAway(t *testing.T) {
 }
 
 func TestClient_OutlivesAGatewayThatIsKilledAndMissesNothing(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, s := l.identified()
 		l.begin(g.URL+"/v1/orders", "token: "+l.tokens("10m"))
@@ -182,6 +189,7 @@ func TestClient_OutlivesAGatewayThatIsKilledAndMissesNothing(t *testing.T) {
 }
 
 func TestClient_TellsGapsAndStopsWhereHeadgateSaysSo(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, s := l.identified()
 		ctx, cancel := soon(t)
@@ -224,6 +232,7 @@ func TestClient_TellsGapsAndStopsWhereHeadgateSaysSo(t *testing.T) {
 }
 
 func TestClient_LeavesAConnectionThatHasGoneSilent(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, s := l.identified()
 		net := fault.New(t, g.Addr)
@@ -247,6 +256,7 @@ func TestClient_LeavesAConnectionThatHasGoneSilent(t *testing.T) {
 }
 
 func TestClient_GoesOnFromTheIDOfAHeartbeat(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, s := l.identified()
 		net := fault.New(t, g.Addr)
@@ -270,6 +280,7 @@ func TestClient_GoesOnFromTheIDOfAHeartbeat(t *testing.T) {
 }
 
 func TestClient_SaysNothingMoreAfterItWasClosed(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		g, s := l.identified()
 		for _, stop := range []string{`stream.close()`, `controller.abort()`} {
@@ -302,6 +313,7 @@ func TestClient_SaysNothingMoreAfterItWasClosed(t *testing.T) {
 }
 
 func TestClient_StaysWhereACallbackThrows(t *testing.T) {
+	t.Parallel()
 	l := &library{t: t}
 	l.listen()
 	openInNode(t, l)

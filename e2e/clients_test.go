@@ -79,6 +79,7 @@ func hear(t *testing.T, from <-chan heard, eventType string) heard {
 }
 
 func TestOtherClients_ReadEventsAndResumeAfterACut(t *testing.T) {
+	t.Parallel()
 	g := start(t, "SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms")
 	for name, listen := range libraries {
 		t.Run(name, func(t *testing.T) {

@@ -35,6 +35,7 @@ const unreadable = `(() => {
 
 // Rows of every kind, each colour of event types, a detail, a refusal, a token that has expired.
 func TestConsole_EveryTextIsReadableInLightAndDark(t *testing.T) {
+	t.Parallel()
 	c, _ := openIdentified(t)
 	c.paste(unsigned(`{"sub":"ann","exp":1}`))
 	c.click("connect")
@@ -63,6 +64,7 @@ func TestConsole_EveryTextIsReadableInLightAndDark(t *testing.T) {
 
 // No width cuts anything off, or leaves holes between the counters.
 func TestConsole_FitsEveryWidth(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
 	c.until(row("$ready", "confirmed"))
 	c.publish(t, "prices.ACME", strings.Repeat("wide", 500))

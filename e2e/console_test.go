@@ -72,6 +72,7 @@ func row(event, data string) string {
 const isOpen = `document.getElementById("state").dataset.state === "open"`
 
 func TestConsole_ShowsAStreamAndResumesItAfterACut(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
 	c.until(isOpen)
 	c.until(row("$ready", "confirmed by NATS"))
@@ -94,6 +95,7 @@ func TestConsole_ShowsAStreamAndResumesItAfterACut(t *testing.T) {
 }
 
 func TestConsole_ShowsMarkupOfStrangersAsText(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
 	c.until(row("$ready", "confirmed"))
 	const evil = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`
@@ -105,6 +107,7 @@ func TestConsole_ShowsMarkupOfStrangersAsText(t *testing.T) {
 }
 
 func TestConsole_ShowsARefusalWithItsRemedy(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=feed&subject=secret.%3E&connect=1")
 	c.until(`!document.getElementById("problem").hidden`)
 	if p := c.text("problem"); !strings.Contains(p, "403") || !strings.Contains(p, "secret.>") {
@@ -116,6 +119,7 @@ func TestConsole_ShowsARefusalWithItsRemedy(t *testing.T) {
 }
 
 func TestConsole_PublishesToAStreamItReads(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=room&p.room=lobby&connect=1")
 	c.until(row("$ready", "confirmed"))
 	c.do(`document.getElementById("q-room").value = "lobby"; document.getElementById("body").value = "from the box"; document.getElementById("publish").requestSubmit()`)
@@ -124,6 +128,7 @@ func TestConsole_PublishesToAStreamItReads(t *testing.T) {
 }
 
 func TestConsole_IsUsableFromTheKeyboardAlone(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=prices&p.symbol=ACME")
 	c.do(`document.getElementById("connect").focus()`)
 	c.press("Enter")
@@ -148,6 +153,7 @@ func TestConsole_IsUsableFromTheKeyboardAlone(t *testing.T) {
 }
 
 func TestConsole_FitsAPhone(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
 	ctx, cancel := soon(t)
 	defer cancel()
@@ -172,6 +178,7 @@ func TestConsole_KeepsUpWithThousandsOfEventsASecondInABoundedPage(t *testing.T)
 }
 
 func TestConsole_WithoutDevIsServedOnlyOnRequestAndWithoutThePublishBox(t *testing.T) {
+	t.Parallel()
 	g := start(t, "CONSOLE", "true")
 	resp, err := http.Get(g.URL + "/console/routes.json")
 	must(t, err)
@@ -259,6 +266,7 @@ func (c *console) picture(name string) {
 }
 
 func TestConsole_BeginsWhereItsBoxesSay(t *testing.T) {
+	t.Parallel()
 	c, s := openStored(t, "#route=orders&p.region=eu&connect=1")
 	for i := range 5 {
 		s.order(t, "eu", fmt.Sprint(i+1))
@@ -314,6 +322,7 @@ func (c *console) eval(expression string, out any) {
 }
 
 func TestConsole_MarksTheStateAndShowsAGapWithItsRange(t *testing.T) {
+	t.Parallel()
 	c, s := openStored(t, "#route=flags&p.env=eu")
 	for _, key := range []string{"eu.a", "eu.b"} {
 		s.put(t, key, "1")
@@ -352,6 +361,7 @@ func TestConsole_MarksTheStateAndShowsAGapWithItsRange(t *testing.T) {
 
 // What the page says of a stream without a hole is worth something only if it sees the others.
 func TestConsole_SeesWhatIsMissingOrCameTwice(t *testing.T) {
+	t.Parallel()
 	c, _ := openStored(t, "#route=orders&p.region=eu")
 	for name, tc := range map[string]struct{ events, says, kind string }{
 		"numbers":              {`upTo(1, 30)`, "No hole: order 1 to 30", "good"},
@@ -379,6 +389,7 @@ func TestConsole_SeesWhatIsMissingOrCameTwice(t *testing.T) {
 }
 
 func TestConsole_SaysThatAJobIsDone(t *testing.T) {
+	t.Parallel()
 	c, s := openStored(t, "#route=job&p.id=7&connect=1")
 	c.until(row("$ready", "confirmed"))
 	ctx, cancel := soon(t)

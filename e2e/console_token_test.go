@@ -40,6 +40,7 @@ func unsigned(claims string) string {
 }
 
 func TestConsole_ShowsATokenAndSendsItWithTheStream(t *testing.T) {
+	t.Parallel()
 	c, net := openIdentified(t)
 	token := jwtFor("ann", 2*time.Hour)
 	c.paste("Authorization: Bearer " + token[:40] + "\n" + token[40:])
@@ -69,6 +70,7 @@ func TestConsole_ShowsATokenAndSendsItWithTheStream(t *testing.T) {
 }
 
 func TestConsole_ATokenThatIsReplacedInTimeLosesNothing(t *testing.T) {
+	t.Parallel()
 	c, _ := openIdentified(t)
 	c.paste(jwtFor("ann", 6*time.Second))
 	c.click("connect")
@@ -84,6 +86,7 @@ func TestConsole_ATokenThatIsReplacedInTimeLosesNothing(t *testing.T) {
 }
 
 func TestConsole_ARefusedTokenCanBeReplacedAndTheStreamGoesOn(t *testing.T) {
+	t.Parallel()
 	c, _ := openIdentified(t)
 	c.paste(jwtFor("ann", 5*time.Second))
 	c.click("connect")
@@ -99,6 +102,7 @@ func TestConsole_ARefusedTokenCanBeReplacedAndTheStreamGoesOn(t *testing.T) {
 }
 
 func TestConsole_ShowsStrangeTokensAsText(t *testing.T) {
+	t.Parallel()
 	c, net := openIdentified(t)
 	const evil = `<img src=x onerror=\"document.title='owned'\">`
 	c.paste(unsigned(`{"sub":"` + evil + `","exp":1,"nbf":"soon"}`))
@@ -133,6 +137,7 @@ func TestConsole_ShowsStrangeTokensAsText(t *testing.T) {
 }
 
 func TestConsole_TheTokenBoxIsForKeyboardsAndPhones(t *testing.T) {
+	t.Parallel()
 	c, _ := openIdentified(t)
 	ctx, cancel := soon(t)
 	defer cancel()

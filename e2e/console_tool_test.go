@@ -33,6 +33,7 @@ func (c *console) fill(id, text string) {
 }
 
 func TestConsole_PublishesWithTheTokenOfItsBox(t *testing.T) {
+	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret.txt")
 	must(t, os.WriteFile(secret, []byte(sharedSecret+"\n"), 0o600))
 	g := startWith(t, stack.Options{Args: []string{"-dev"}, Routes: `
@@ -82,6 +83,7 @@ func signed(claims string) string {
 }
 
 func TestConsole_FiltersByEventAndByText(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=typed&p.user=ann&connect=1")
 	c.until(row("$ready", "confirmed"))
 	for _, m := range [][2]string{{"mail", "one"}, {"alert", "two"}, {"mail", "three"}} {
@@ -121,6 +123,7 @@ func TestConsole_FiltersByEventAndByText(t *testing.T) {
 }
 
 func TestConsole_TheLogIsDownloadedAsNDJSON(t *testing.T) {
+	t.Parallel()
 	c, s := openStored(t, "#route=orders&p.region=eu&connect=1")
 	c.until(row("$ready", "confirmed"))
 	for i := range 3 {
@@ -172,6 +175,7 @@ func TestConsole_TheLogIsDownloadedAsNDJSON(t *testing.T) {
 }
 
 func TestConsole_KeepsItsSettingsAndNoSecret(t *testing.T) {
+	t.Parallel()
 	c, _ := openIdentified(t)
 	token := jwtFor("ann", time.Hour)
 	c.paste(token)
@@ -208,6 +212,7 @@ func TestConsole_KeepsItsSettingsAndNoSecret(t *testing.T) {
 }
 
 func TestConsole_ShowsJSONAsItCame(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=prices&p.symbol=ACME&connect=1")
 	c.until(row("$ready", "confirmed"))
 	c.publish(t, "prices.ACME", `{"n":12345678901234567890,"a":1,"a":[{},[],"x:\"y,{"],"<b>":null}`)
@@ -224,6 +229,7 @@ func TestConsole_ShowsJSONAsItCame(t *testing.T) {
 
 // The tab's title is what is seen of the page all day.
 func TestConsole_TheTitleTellsHowTheStreamIs(t *testing.T) {
+	t.Parallel()
 	c := openConsole(t, "#route=prices&p.symbol=ACME")
 	c.until(`document.title === "headgate console"`)
 	c.click("connect")

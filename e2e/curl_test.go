@@ -28,6 +28,7 @@ func shows(t *testing.T, p *proc.Process, re string) {
 }
 
 func TestCurl_GetsEventsOneByOneOverEveryProtocol(t *testing.T) {
+	t.Parallel()
 	cert := stack.NewCertificate(t)
 	plain := start(t, append([]string{"HTTP_H2C", "true"}, quickLinger...)...)
 	secure := startWith(t, stack.Options{Routes: routesFor("https://app.example"), TLS: cert}, quickLinger...)
@@ -62,6 +63,7 @@ func TestCurl_GetsEventsOneByOneOverEveryProtocol(t *testing.T) {
 }
 
 func TestCurl_SeesTheHeadThatProxiesAndBrowsersNeed(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	p := curl(t, "--http1.1", g.URL+"/v1/prices/ACME")
 	shows(t, p, `\r\n\r\n`)
@@ -75,6 +77,7 @@ func TestCurl_SeesTheHeadThatProxiesAndBrowsersNeed(t *testing.T) {
 }
 
 func TestCurl_EndsHTTP10StreamsByClosing(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	p := curl(t, "--http1.0", g.URL+"/v1/prices/ACME")
 	shows(t, p, `event: \$ready`)
@@ -84,6 +87,7 @@ func TestCurl_EndsHTTP10StreamsByClosing(t *testing.T) {
 }
 
 func TestCurl_GetsHeadsRefusalsAndMethodsAnswered(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	run := func(t *testing.T, args ...string) string {
 		t.Helper()
@@ -128,6 +132,7 @@ func TestCurl_GetsHeadsRefusalsAndMethodsAnswered(t *testing.T) {
 }
 
 func TestCurl_PublishesWhatOtherClientsThenGet(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	s := open(t, g.URL+"/v1/rooms/7")
 	p := curl(t, "-d", "hello room", g.URL+"/v1/rooms/7")

@@ -41,6 +41,7 @@ func line(t *testing.T, text, start string) string {
 }
 
 func TestDev_TheBannersCommandsWorkAsTheyStand(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "curl", "curl")
 	_, text := banner(t)
 	if !strings.Contains(text, "INSECURE") {
@@ -74,6 +75,7 @@ func TestDev_TheBannersCommandsWorkAsTheyStand(t *testing.T) {
 
 // The newcomer's way to a private stream: the banner's line, and its token pasted into the console.
 func TestDev_ThePrivateRouteIsOneLineAway(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "curl", "curl")
 	addr, text := banner(t)
 	private := line(t, text, "curl -N -H \"Authorization")
@@ -109,6 +111,7 @@ func TestDev_ThePrivateRouteIsOneLineAway(t *testing.T) {
 }
 
 func TestDev_TheConsoleShowsLiveMessagesWithOneClick(t *testing.T) {
+	t.Parallel()
 	_, text := banner(t)
 	p := browser.New(t)
 	ctx, cancel := soon(t)
@@ -125,6 +128,7 @@ func TestDev_TheConsoleShowsLiveMessagesWithOneClick(t *testing.T) {
 
 // A page on the web whose name points at 127.0.0.1 must not reach a developer's headgate.
 func TestDev_AnswersNoForeignHost(t *testing.T) {
+	t.Parallel()
 	addr, _ := banner(t)
 	for _, target := range []string{"/console/", "/v1/prices/ACME"} {
 		_, resp := talk(t, addr, "GET "+target+" HTTP/1.1\r\nHost: evil.example\r\n\r\n")

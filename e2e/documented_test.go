@@ -41,9 +41,11 @@ func openAt(t *testing.T, client *http.Client, url string) *stream.Stream {
 
 // Many streams of one browser, each event at once, nothing compressed; and publishes go through.
 func TestDocumentedProxies_CarryManyStreamsOnOneConnection(t *testing.T) {
+	t.Parallel()
 	const streams = 130 // more than the 100 and 128 that are the defaults of HAProxy and nginx
 	for _, name := range documentedProxies {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, cert := start(t), stack.NewCertificate(t)
 			front := stack.StartDocumented(t, name, g.Headgate, cert)
 			client := browserOf(t, cert)
@@ -86,8 +88,10 @@ func send(t *testing.T, client *http.Client, method, url, body string) (int, str
 // What the comments in the files say of silence: a stream lives as long as heartbeats come within the timeout, and no longer. The timeout is
 // shortened for the test.
 func TestDocumentedProxies_HeartbeatsKeepStreamsAlive(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"nginx", "haproxy"} { // Caddy has no timeout for silence
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			beating, silent, cert := start(t, "SSE_HEARTBEAT", "1s"), start(t, "SSE_HEARTBEAT", "1m"), stack.NewCertificate(t)
 			short := []string{"60s", "3s"}
 			alive := openAt(t, browserOf(t, cert), stack.StartDocumented(t, name, beating.Headgate, cert, short...).URL+"/v1/prices/ACME")
@@ -108,8 +112,10 @@ func TestDocumentedProxies_HeartbeatsKeepStreamsAlive(t *testing.T) {
 
 // When headgate is away, an EventSource is told to come back, and everybody else that there is nothing.
 func TestDocumentedProxies_AnEventSourceComesBackWhenAllReplicasAreAway(t *testing.T) {
+	t.Parallel()
 	for _, name := range documentedProxies {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, cert := start(t), stack.NewCertificate(t)
 			front := stack.StartDocumented(t, name, g.Headgate, cert)
 			client := browserOf(t, cert)

@@ -149,6 +149,7 @@ func checkSpread(t *testing.T, begun time.Time, ends []time.Time, drain time.Dur
 }
 
 func TestDrain_ASecondSignalStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	g := start(t, "SHUTDOWN_DRAIN", "5m", "SHUTDOWN_TIMEOUT", "10m")
 	s := open(t, g.URL+"/v1/prices/ACME")
 	ctx, cancel := soon(t)
@@ -174,6 +175,7 @@ func TestDrain_ASecondSignalStopsAtOnce(t *testing.T) {
 
 // One of two replicas goes away, as in every roll-out: nobody at the balancer meets an error, and the streams come back on the other.
 func TestDrain_BehindABalancerNoStreamRequestFails(t *testing.T) {
+	t.Parallel()
 	g := start(t, "SHUTDOWN_DRAIN", "3s", "SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms", "SSE_OVERLOAD_RETRY", "100ms", "SSE_OVERLOAD_JITTER", "50ms")
 	other := stack.StartHeadgate(t, stack.Options{NATS: g.nats.URL(), Routes: routesFor("https://app.example")})
 	front := stack.StartBalancer(t, g.Headgate, other)

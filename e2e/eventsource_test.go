@@ -21,6 +21,7 @@ func page(t *testing.T, env ...string) (*gate, *recorder, *fault.Proxy) {
 }
 
 func TestChromium_OpensAStreamOfAnotherOriginAndGetsNamedEvents(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t)
 	r.connect(t, net.URL()+"/v1/prices/ACME", "price")
 	r.wait(t, `{type: "$ready"}`, 0)
@@ -39,6 +40,7 @@ func TestChromium_OpensAStreamOfAnotherOriginAndGetsNamedEvents(t *testing.T) {
 }
 
 func TestChromium_TakesTheEventTypeFromTheSubject(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t)
 	r.connect(t, net.URL()+"/v1/typed/ann", "mention", "invite")
 	r.wait(t, `{type: "$ready"}`, 0)
@@ -52,6 +54,7 @@ func TestChromium_TakesTheEventTypeFromTheSubject(t *testing.T) {
 }
 
 func TestChromium_TakesTheEventTypeFromTheMessageWhereTheRouteFixesNone(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t)
 	r.connect(t, net.URL()+"/v1/rooms/1", "joined")
 	r.wait(t, `{type: "$ready"}`, 0)
@@ -60,6 +63,7 @@ func TestChromium_TakesTheEventTypeFromTheMessageWhereTheRouteFixesNone(t *testi
 }
 
 func TestChromium_DoesNotFireThePagesOwnHandlersForReservedTypes(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t)
 	r.connect(t, net.URL()+"/v1/rooms/1")
 	r.wait(t, `{type: "$ready"}`, 0)
@@ -74,6 +78,7 @@ func TestChromium_DoesNotFireThePagesOwnHandlersForReservedTypes(t *testing.T) {
 }
 
 func TestChromium_GetsEveryLineOfMultiLineData(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t)
 	r.connect(t, net.URL()+"/v1/rooms/1")
 	r.wait(t, `{type: "$ready"}`, 0)
@@ -93,6 +98,7 @@ func TestChromium_GetsEveryLineOfMultiLineData(t *testing.T) {
 }
 
 func TestChromium_ComesBackAfterACutAndMissesNothing(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t)
 	r.connect(t, net.URL()+"/v1/prices/ACME", "price")
 	r.wait(t, `{type: "$ready"}`, 0)
@@ -133,6 +139,7 @@ func TestChromium_ComesBackAfterACutAndMissesNothing(t *testing.T) {
 }
 
 func TestChromium_ComesBackAfterACutBeforeTheFirstEvent(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t)
 	r.connect(t, net.URL()+"/v1/prices/ACME", "price")
 	r.wait(t, `{type: "$ready"}`, 0)
@@ -149,6 +156,7 @@ func TestChromium_ComesBackAfterACutBeforeTheFirstEvent(t *testing.T) {
 }
 
 func TestChromium_OutlastsANetworkThatStallsForAWhile(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t, "SSE_HEARTBEAT", "1s")
 	r.connect(t, net.URL()+"/v1/prices/ACME", "price")
 	r.wait(t, `{type: "$ready"}`, 0)
@@ -171,6 +179,7 @@ func TestChromium_OutlastsANetworkThatStallsForAWhile(t *testing.T) {
 
 // Over HTTP/1.1 a browser opens six connections to a host, and the seventh EventSource waits for ever. HTTP/2 has no such bound.
 func TestChromium_HoldsManyStreamsOverOneHTTP2Connection(t *testing.T) {
+	t.Parallel()
 	const streams = 12
 	r := newRecorder(t)
 	g := startWith(t, stack.Options{Routes: routesFor(r.origin), TLS: stack.NewCertificate(t)})
@@ -189,6 +198,7 @@ func TestChromium_HoldsManyStreamsOverOneHTTP2Connection(t *testing.T) {
 }
 
 func TestChromium_IsToldWhenAMessageIsGone(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	small := strings.Replace(routesFor(r.origin), "event: {type: price}", "event: {type: price}\n    resume: {max_events: 2, max_age: 1m}", 1)
 	g := startWith(t, stack.Options{Routes: small}, "SSE_RETRY", "100ms", "SSE_RETRY_JITTER", "50ms")
@@ -211,6 +221,7 @@ func TestChromium_IsToldWhenAMessageIsGone(t *testing.T) {
 }
 
 func TestChromium_IsRefusedWhenItsOriginIsNotAllowed(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	g := start(t) // allows https://app.example only
 	r.connect(t, g.URL+"/v1/prices/ACME", "price")
@@ -221,6 +232,7 @@ func TestChromium_IsRefusedWhenItsOriginIsNotAllowed(t *testing.T) {
 }
 
 func TestChromium_KeepsTryingWhileTheRouteIsFull(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	full := strings.Replace(routesFor(r.origin), "event: {type: price}", "event: {type: price}\n    limits: {connections: 1}", 1)
 	g := startWith(t, stack.Options{Routes: full}, "SSE_OVERLOAD_RETRY", "100ms", "SSE_OVERLOAD_JITTER", "50ms")
@@ -244,6 +256,7 @@ func TestChromium_KeepsTryingWhileTheRouteIsFull(t *testing.T) {
 }
 
 func TestChromium_GivesUpOnAStatus(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	full := strings.Replace(routesFor(r.origin), "event: {type: price}",
 		"event: {type: price}\n    limits: {connections: 1}\n    on_overload: status", 1)
@@ -254,6 +267,7 @@ func TestChromium_GivesUpOnAStatus(t *testing.T) {
 }
 
 func TestChromium_GetsInAsSoonAsNATSIsThere(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	server := stack.NewNATS(t, "")
 	h := stack.StartHeadgate(t, stack.Options{NATS: server.URL(), Routes: routesFor(r.origin), Live: true, Env: map[string]string{
@@ -271,6 +285,7 @@ func TestChromium_GetsInAsSoonAsNATSIsThere(t *testing.T) {
 }
 
 func TestChromium_KeepsItsIDOnAnIdleStreamByHeartbeats(t *testing.T) {
+	t.Parallel()
 	g, r, net := page(t, "SSE_HEARTBEAT", "1s")
 	r.connect(t, net.URL()+"/v1/prices/ACME", "price")
 	r.wait(t, `{type: "$ready"}`, 0)

@@ -21,6 +21,7 @@ func follow(t *testing.T, p *browser.Page) {
 }
 
 func TestExample_TokensOfAProviderThatChangesItsKey(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "jwks", "AUTH_MODE=jwt", "AUTH_LEEWAY=0s AUTH_EXPIRY_NOTICE=3s SSE_RETRY=100ms SSE_RETRY_JITTER=50ms AUTH_MODE=jwt", "-pages", "-life 6s -pages")
 	ann, bob := e.openPage(t, "?user=ann"), e.openPage(t, "?user=bob")
 	e.run(t, 0)
@@ -58,6 +59,7 @@ func logIn(t *testing.T, p *browser.Page, user, password string) {
 }
 
 func TestExample_ASessionCookieBehindALoginPage(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "login", "AUTH_MODE=jwt", "AUTH_LEEWAY=0s AUTH_EXPIRY_NOTICE=3s SSE_RETRY=100ms SSE_RETRY_JITTER=50ms AUTH_MODE=jwt", "-life 1m", "-life 6s")
 	ctx, cancel := stack.Deadline(t, 2*time.Minute)
 	defer cancel()

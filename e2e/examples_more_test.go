@@ -55,6 +55,7 @@ func choose(t *testing.T, p *browser.Page, id, value string) {
 }
 
 func TestExample_EditorsSeeWhoElseIsThere(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "editing")
 	ann, bob, other := e.openPage(t, "?name=ann"), e.openPage(t, "?name=bob"), e.openPage(t, "?name=dora&document=budget")
 	second := e.openPage(t, "?name=ann") // the same person in another tab
@@ -94,6 +95,7 @@ func TestExample_EditorsSeeWhoElseIsThere(t *testing.T) {
 }
 
 func TestExample_TheServerTimeBeginsWithAWelcome(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "server-time")
 	e.run(t, 0)
 	p := e.openPage(t, "") // the clock has stopped: what is there comes at once, or never

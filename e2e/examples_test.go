@@ -177,6 +177,7 @@ func quiet(t *testing.T, p *browser.Page) {
 }
 
 func TestExample_LiveFeedListsIDAndTemperatureAfterTheWelcome(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "live-feed")
 	p := e.openPage(t, "")
 	showsText(t, p, "#state", "Welcome! Connected to feed (live).")
@@ -196,6 +197,7 @@ func TestExample_LiveFeedListsIDAndTemperatureAfterTheWelcome(t *testing.T) {
 }
 
 func TestExample_BroadcastReachesEveryPage(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "broadcast")
 	one, two := e.openPage(t, ""), e.openPage(t, "")
 	e.run(t, 0)
@@ -226,6 +228,7 @@ func snap(t *testing.T, p *browser.Page, name string) {
 }
 
 func TestExample_NotificationsReachOneUserWithTheirType(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "notifications")
 	alice, bob := e.openPage(t, "?user=alice"), e.openPage(t, "?user=bob")
 	e.run(t, 0)
@@ -243,6 +246,7 @@ func TestExample_NotificationsReachOneUserWithTheirType(t *testing.T) {
 }
 
 func TestExample_AnalyticsArriveEverySecond(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "analytics")
 	p := e.openPage(t, "")
 	service := e.begin(t, 0)
@@ -256,6 +260,7 @@ func TestExample_AnalyticsArriveEverySecond(t *testing.T) {
 }
 
 func TestExample_OrdersAreNeverMissed(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "orders")
 	e.run(t, 0)
 	p := e.openPage(t, "")
@@ -284,6 +289,7 @@ func TestExample_OrdersAreNeverMissed(t *testing.T) {
 }
 
 func TestExample_FeatureFlagsReachEveryPageAtOnce(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "feature-flags")
 	e.run(t, 0)
 	prod, staging := e.openPage(t, ""), e.openPage(t, "?env=staging")
@@ -301,6 +307,7 @@ func TestExample_FeatureFlagsReachEveryPageAtOnce(t *testing.T) {
 }
 
 func TestExample_JobProgressEndsForGood(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "job-progress")
 	job := e.begin(t, 0)
 	shows(t, job, "job 42")
@@ -325,6 +332,7 @@ func TestExample_JobProgressEndsForGood(t *testing.T) {
 }
 
 func TestExample_TheDashboardHasSeveralStreamsOnOneConnection(t *testing.T) {
+	t.Parallel()
 	e := startExample(t, "dashboard")
 	e.run(t, 0)
 	p := e.openPage(t, "")

@@ -79,6 +79,7 @@ func (e *elsewhere) vanish() { e.ip("-n", e.name, "link", "set", e.cable, "down"
 // Clients whose machine has lost power, or whose NAT has forgotten them, send neither FIN nor RST. The kernel gives them up thirty seconds
 // (TCP_USER_TIMEOUT) after the first heartbeat that nobody acknowledges, on both transports, and their places are free.
 func TestHardening_HalfOpenSocketsAreGivenUp(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		need.Missing(t, "root", "network namespaces need it")
 	}
@@ -118,6 +119,7 @@ func TestHardening_HalfOpenSocketsAreGivenUp(t *testing.T) {
 }
 
 func TestHardening_AForeignLastEventIDNeverRefusesTheStream(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	for name, id := range map[string]string{
 		"nonsense": "nonsense", "of another gateway": "1~zzzzzz.1a", "too long": strings.Repeat("1~abcdef.1", 100),

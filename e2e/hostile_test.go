@@ -18,6 +18,7 @@ import (
 )
 
 func TestHostile_APipelinedRequestIsRefused(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	_, resp := talk(t, g.Addr, get("/v1/prices/ACME")+get("/v1/prices/OTHER"))
 	body, _ := io.ReadAll(resp.Body)
@@ -27,6 +28,7 @@ func TestHostile_APipelinedRequestIsRefused(t *testing.T) {
 }
 
 func TestHostile_WhatAClientSendsAfterItsRequestIsDroppedAndTooMuchEndsTheStream(t *testing.T) {
+	t.Parallel()
 	g := start(t, quickLinger...)
 	before := measure(t, g.Headgate)
 	conn, resp := talk(t, g.Addr, get("/v1/prices/ACME"))
@@ -117,7 +119,7 @@ func TestHostile_ClientsThatNeverReadAreEndedAndHinderNobody(t *testing.T) {
 func dialNarrow(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	d := net.Dialer{Timeout: brief, Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(socketOf(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
 	}}
 	conn, err := d.DialContext(t.Context(), "tcp", addr)
 	must(t, err)

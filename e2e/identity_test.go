@@ -91,6 +91,7 @@ routes:
 
 // A page that renews its cookie when it is told that it expires loses nothing when the stream ends with the old one.
 func TestChromium_ACookieThatIsRenewedInTimeLosesNothing(t *testing.T) {
+	t.Parallel()
 	r := newLogin(t)
 	g := startIdentified(t, r.origin)
 	r.eval(t, `fetch("/login?life=5s").then(() => 0)`)
@@ -122,6 +123,7 @@ func TestChromium_ACookieThatIsRenewedInTimeLosesNothing(t *testing.T) {
 }
 
 func TestChromium_ACookieThatIsNotRenewedClosesThePageForGood(t *testing.T) {
+	t.Parallel()
 	r := newLogin(t)
 	g := startIdentified(t, r.origin)
 	r.eval(t, `fetch("/login?life=2s").then(() => 0)`)
@@ -131,6 +133,7 @@ func TestChromium_ACookieThatIsNotRenewedClosesThePageForGood(t *testing.T) {
 }
 
 func TestChromium_ThePageOfAnotherOriginCannotUseTheCookie(t *testing.T) {
+	t.Parallel()
 	mine := newLogin(t)
 	g := startIdentified(t, mine.origin)
 	evil := newLogin(t) // the same host on another port: the browser sends the cookie

@@ -39,6 +39,7 @@ type problem struct {
 }
 
 func TestBadInput_GetsItsOwnClearAnswer(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	before := measure(t, g.Headgate)
 	for name, c := range map[string]struct {
@@ -99,6 +100,7 @@ func TestBadInput_GetsItsOwnClearAnswer(t *testing.T) {
 
 // %24JS in a path parameter is one valid token; below a literal first token it reaches nothing of JetStream's.
 func TestBadInput_ADollarInAParameterStaysInsideItsSubject(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	s := open(t, g.URL+"/v1/rooms/%24JS")
 	g.publish(t, "$JS.API.INFO", "not for browsers")
@@ -109,6 +111,7 @@ func TestBadInput_ADollarInAParameterStaysInsideItsSubject(t *testing.T) {
 }
 
 func TestBadInput_TooManyHeaderBytesAreRefused(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	before := measure(t, g.Headgate)
 	conn, err := net.DialTimeout("tcp", g.Addr, brief)
@@ -127,6 +130,7 @@ func TestBadInput_TooManyHeaderBytesAreRefused(t *testing.T) {
 }
 
 func TestBadInput_APayloadOverTheLimitBecomesAGap(t *testing.T) {
+	t.Parallel()
 	g := start(t, "SSE_MAX_EVENT_BYTES", "1KiB")
 	s := open(t, g.URL+"/v1/prices/ACME")
 	g.publish(t, "prices.ACME", strings.Repeat("x", 1025))

@@ -12,6 +12,7 @@ import (
 
 // The steps of the page, in their order, with its own routes file. headgate is started where the page says so: behind the first step.
 func TestMigration_TheStepsWork(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "curl", "curl")
 	must(t, stack.BuildHeadgate())
 	page, err := os.ReadFile("../docs/migration.md")

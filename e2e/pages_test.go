@@ -16,6 +16,7 @@ import (
 
 // The smallest configuration, as docs/configuration.md begins with it.
 func TestConfiguration_ItsFirstCommandsWork(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "curl", "curl")
 	must(t, stack.BuildHeadgate())
 	ledger := stack.NewLedger(t, "docs/configuration.md")
@@ -38,6 +39,7 @@ func TestConfiguration_ItsFirstCommandsWork(t *testing.T) {
 
 // The signal of docs/reload.md is heard, where nothing else would have the file read again.
 func TestReload_ThePagesCommandIsHeard(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "routes.yaml")
 	must(t, os.WriteFile(file, []byte(routesFor("https://app.example")), 0o600))
 	g := startWith(t, stack.Options{}, "ROUTES_FILE", file, "ROUTES_RELOAD", "0s")
@@ -77,6 +79,7 @@ func TestReload_ThePagesCommandIsHeard(t *testing.T) {
 
 // What docs/security.md writes into the bucket of revocations shuts that user out, and nobody else.
 func TestSecurity_ThePagesRevocationsAreObeyed(t *testing.T) {
+	t.Parallel()
 	must(t, stack.BuildHeadgate())
 	broker := stack.StartNATS(t, "")
 	here := place{ledger: stack.NewLedger(t, "docs/security.md"), names: []string{"--replicas 3", "--replicas 1"}, env: []string{programs(t, broker.URL())}}
@@ -110,6 +113,7 @@ routes:
 
 // The requests of docs/control.md: an operator sees ann's stream, and ends it.
 func TestControl_ThePagesCommandsWork(t *testing.T) {
+	t.Parallel()
 	g := startIdentifiedWith(t, "https://app.example", "", "CONTROL", "true", "AUTH_REVOCATION_BUCKET", "REVOKED", "AUTH_REVOCATION_TTL", "1h")
 	s := open(t, g.URL+"/v1/me", "Authorization", "Bearer "+jwtFor("ann", time.Minute))
 	here := place{ledger: stack.NewLedger(t, "docs/control.md"), env: []string{programs(t, g.nats.URL())}}

@@ -24,8 +24,10 @@ var proxies = map[string]func(testing.TB, string) *stack.Proxy{
 }
 
 func TestProxies_PassEventsOneByOneWithStockSettings(t *testing.T) {
+	t.Parallel()
 	for name, startProxy := range proxies {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			// HAProxy learns that a client has left when it writes to it, so the heartbeats decide how soon headgate learns it.
 			g := start(t, "SSE_HEARTBEAT", "1s")
 			front := startProxy(t, g.Addr)
@@ -48,6 +50,7 @@ func TestProxies_PassEventsOneByOneWithStockSettings(t *testing.T) {
 
 // Without our head the same nginx keeps every event to itself. If this fails, the test above proves nothing.
 func TestProxies_StockNginxBuffersAStreamWithoutOurHead(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")

@@ -16,6 +16,7 @@ import (
 
 // The README's commands run as they stand, but for ports, NATS's address and the building of the program.
 func TestReadme_ItsCommandsWork(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "curl", "curl")
 	must(t, stack.BuildHeadgate())
 	ledger := stack.NewLedger(t, "README.md")

@@ -25,6 +25,7 @@ func callbacks(list []seen) []string {
 // What a page sees of refusals is little: this is all of it. The page has a cookie, and the one place on its route is taken: by somebody else,
 // or by another stream of the same user.
 func TestChromium_WhatAPageSeesOfARefusal(t *testing.T) {
+	t.Parallel()
 	const (
 		gone  = "error closed" // for good, and without a reason
 		again = "error connecting"

@@ -50,8 +50,12 @@ func (r *recorder) count(t *testing.T, eventType string, n int) {
 }
 
 func TestChromium_ResumesAStreamThroughAKilledHeadgateWithoutLossOrDuplicate(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]stack.Options{"HTTP/1.1": {}, "HTTP/2": {TLS: stack.NewCertificate(t)}} {
-		t.Run(name, func(t *testing.T) { resumesThroughKills(t, o) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			resumesThroughKills(t, o)
+		})
 	}
 }
 
@@ -78,6 +82,7 @@ func resumesThroughKills(t *testing.T, o stack.Options) {
 
 // A replica that is killed is one among several, and the proxy asks another one. What one replica has sent, the next one knows.
 func TestChromium_ResumesThroughNginxOnAnotherReplica(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	s := newStored(t)
 	gates := []*stack.Headgate{s.gate(t, r.origin), s.gate(t, r.origin)}
@@ -123,6 +128,7 @@ func carrier(t *testing.T, gates []*stack.Headgate) *stack.Headgate {
 
 // While the only replica is away nginx answers in its place. The answer has no id, so the page keeps the one it has.
 func TestChromium_OutlastsTheOnlyReplicaBehindNginx(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	s := newStored(t)
 	h := s.gate(t, r.origin)
@@ -147,6 +153,7 @@ func TestChromium_OutlastsTheOnlyReplicaBehindNginx(t *testing.T) {
 
 // What nginx says without such an answer is the end for an EventSource. If this fails, the test above proves nothing.
 func TestChromium_GivesUpOnStockNginxWhoseOnlyReplicaIsAway(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	h := newStored(t).gate(t, r.origin)
 	r.connect(t, stack.StartNginx(t, h.Addr).URL+"/v1/orders/eu", "order")
@@ -156,8 +163,10 @@ func TestChromium_GivesUpOnStockNginxWhoseOnlyReplicaIsAway(t *testing.T) {
 }
 
 func TestOtherClients_ResumeAStreamThroughAKilledHeadgate(t *testing.T) {
+	t.Parallel()
 	for name, listen := range libraries {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newStored(t)
 			h := s.gate(t, "https://app.example")
 			resumesWithALibrary(t, s, listen(t, h.URL+"/v1/orders/eu"), func() { h.Kill(); h.Restart(t) })
@@ -166,8 +175,10 @@ func TestOtherClients_ResumeAStreamThroughAKilledHeadgate(t *testing.T) {
 }
 
 func TestOtherClients_ResumeThroughNginxOnAnotherReplica(t *testing.T) {
+	t.Parallel()
 	for name, listen := range libraries {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newStored(t)
 			gates := []*stack.Headgate{s.gate(t, "https://app.example"), s.gate(t, "https://app.example")}
 			front := stack.StartNginxFor(t, gates...)
@@ -225,6 +236,7 @@ var (
 )
 
 func TestCurl_ResumesAStreamThroughAKilledHeadgate(t *testing.T) {
+	t.Parallel()
 	s := newStored(t)
 	h := s.gate(t, "https://app.example")
 	var record []string

@@ -32,6 +32,7 @@ routes:
 `
 
 func TestCheck_NamesEveryErrorAtOnce(t *testing.T) {
+	t.Parallel()
 	must(t, stack.BuildHeadgate())
 	file := filepath.Join(t.TempDir(), "routes.yaml")
 	must(t, os.WriteFile(file, []byte(badRoutes), 0o600))
@@ -69,6 +70,7 @@ func TestCheck_NamesEveryErrorAtOnce(t *testing.T) {
 }
 
 func TestStart_RefusesToRunWithoutSayingWhoMayRead(t *testing.T) {
+	t.Parallel()
 	must(t, stack.BuildHeadgate())
 	cmd := exec.Command(stack.HeadgateBinary())
 	cmd.Env = []string{"SUBJECTS_ALLOW=feed.>"}
@@ -83,6 +85,7 @@ func TestStart_RefusesToRunWithoutSayingWhoMayRead(t *testing.T) {
 }
 
 func TestEnvironmentAlone_MakesARouteOfNamedSubjects(t *testing.T) {
+	t.Parallel()
 	g := startWith(t, stack.Options{}, "SUBJECTS_ALLOW", "feed.>,prices.*")
 	s := open(t, g.URL+"/events?subject=feed.eu.*&subject=prices.ACME")
 	g.publish(t, "feed.us.1", "elsewhere")

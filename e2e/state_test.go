@@ -60,12 +60,15 @@ func (s *stored) values(t *testing.T) map[string]string {
 }
 
 func TestChromium_HasTheRightStateOfABucketWhenItComesBack(t *testing.T) {
+	t.Parallel()
 	t.Run("to the same headgate", func(t *testing.T) {
+		t.Parallel()
 		r, s := newRecorder(t), newStored(t)
 		h := s.gate(t, r.origin)
 		rightState(t, r, s, h.URL, h)
 	})
 	t.Run("to another one behind nginx", func(t *testing.T) {
+		t.Parallel()
 		r, s := newRecorder(t), newStored(t)
 		gates := []*stack.Headgate{s.gate(t, r.origin), s.gate(t, r.origin)}
 		rightState(t, r, s, stack.StartNginxFor(t, gates...).URL, gates...)
@@ -121,6 +124,7 @@ func (r *recorder) holds(t *testing.T, key, value string) {
 }
 
 func TestChromium_StaysAwayWhenAJobIsDone(t *testing.T) {
+	t.Parallel()
 	r := newRecorder(t)
 	s := newStored(t)
 	h := s.gate(t, r.origin)

@@ -13,6 +13,7 @@ import (
 
 // The commands of the page find what they say they find: in headgate -dev, in the same behind nginx with its documented file, and in a nats-server.
 func TestTroubleshooting_ItsCommandsWork(t *testing.T) {
+	t.Parallel()
 	need.Program(t, "curl", "curl")
 	addr, text := banner(t)
 	found := func(re string) string {

@@ -1,8 +1,9 @@
-// Command release makes what a release consists of, apart from the image, which is deploy/test/image.sh's. `make release` runs it all:
+// Command release makes what a release consists of, apart from the image, which deploy/test/image.sh builds. `make release` runs it all:
 //
 //	go run ./deploy/release check -version 1.2.3       VERSION, the changelog, the chart and the repository agree
 //	go run ./deploy/release archives -version 1.2.3    the program for each platform, in archives
 //	go run ./deploy/release sbom -version 1.2.3        what is in the program, and in the image's, as CycloneDX JSON
+//	go run ./deploy/release image -archive dist/….tar  the image's archive, without what is random in it
 //	go run ./deploy/release checksums                  of everything in the directory
 //
 // The same commit and the same Go make the same bytes, wherever and whenever it runs.
@@ -20,7 +21,7 @@ import (
 	"syscall"
 )
 
-const usage = "say what to make: check, archives, sbom or checksums, as in: go run ./deploy/release archives -version 1.2.3 -out dist"
+const usage = "say what to make: check, archives, sbom, image or checksums, as in: go run ./deploy/release archives -version 1.2.3 -out dist"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -38,6 +39,7 @@ func run(ctx context.Context, args []string) error {
 	set := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	version := set.String("version", "", "of the release, as 1.2.3")
 	out := set.String("out", "dist", "directory to write to")
+	saved := set.String("archive", "", "of an image")
 	only := set.String("platforms", strings.Join(platforms, ","), "to build for")
 	if err := set.Parse(args[1:]); err != nil {
 		return err
@@ -53,6 +55,8 @@ func run(ctx context.Context, args []string) error {
 		return archives(ctx, src, *version, *out, strings.Split(*only, ","))
 	case "sbom":
 		return sboms(ctx, src, *version, *out, strings.Split(*only, ","))
+	case "image":
+		return settle(*saved, *version)
 	case "checksums":
 		return checksums(*out)
 	}

@@ -125,9 +125,12 @@ http=$(free_port) admin=$(free_port)
 mkdir "$work/routes"
 cp deploy/test/testdata/routes.yaml "$work/routes/routes.yaml"
 chmod -R a+rX "$work/routes"
-podman "${store[@]}" --runtime runc --cgroup-manager cgroupfs run -d --name headgate --network host \
-  --read-only --read-only-tmpfs=false --cap-drop=all --security-opt no-new-privileges \
-  --ulimit nofile=20000:20000 --ulimit nproc=4000:4000 --no-healthcheck --log-driver k8s-file \
+in_container() { # OPTIONS… IMAGE ARGUMENTS…
+  podman "${store[@]}" --runtime runc --cgroup-manager cgroupfs run --network host \
+    --read-only --read-only-tmpfs=false --cap-drop=all --security-opt no-new-privileges \
+    --ulimit nofile=20000:20000 --ulimit nproc=4000:4000 --no-healthcheck --log-driver k8s-file "$@"
+}
+in_container -d --name headgate \
   -v "$work/routes:/etc/headgate:ro" -e ROUTES_FILE=/etc/headgate/routes.yaml -e AUTH_MODE=none -e NATS_URL="nats://127.0.0.1:$nats_port" \
   -e HTTP_ADDR="127.0.0.1:$http" -e ADMIN_ADDR="127.0.0.1:$admin" -e SHUTDOWN_DELAY=1s -e SHUTDOWN_DRAIN=1s -e SHUTDOWN_TIMEOUT=5s "$image" >/dev/null \
   || die "podman cannot run it"
@@ -166,6 +169,12 @@ if [ -n "${OUT:-}" ]; then
     file=$OUT/headgate_${version}_image_${p//\//_}.tar
     rm -f "$file" # an archive is not added to
     buildah "${store[@]}" push -q "localhost/headgate:test-${p#linux/}" "docker-archive:$file:headgate:$version"
+    go run ./deploy/release image -archive "$file" -version "$version"
+    podman "${store[@]}" load -q -i "$file" >/dev/null || die "podman does not take $file"
+    if [ "$p" = "$native" ]; then
+      expect "podman runs what is in the archive" [ "$(in_container --rm "docker.io/library/headgate:$version" -version)" = \
+        "headgate $version (commit $revision, $go, $native)" ]
+    fi
     say "kept  $file"
   done
 fi

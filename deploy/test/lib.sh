@@ -10,6 +10,13 @@ need() {
   for p in "$@"; do command -v "$p" >/dev/null || die "$p is missing; the head of this script says what to install"; done
 }
 
+# lacks WHAT ends with success where it is the machine that cannot do what the script needs. It is said at the end of CI once more.
+lacks() {
+  say "NOT TRIED, this machine lacks something: $*"
+  [ -z "${HEADGATE_SKIPPED:-}" ] || printf '%s: not tried: %s\n' "$(basename "$0")" "$*" >>"$HEADGATE_SKIPPED"
+  exit 0
+}
+
 # expect NAME COMMAND…
 expect() {
   local what=$1 text

@@ -3,7 +3,8 @@
 # formula gives for so many streams and half of it as GOMEMLIMIT. The streams' other ends are outside of it. They all open, nothing is
 # killed, and what the kernel charges for a stream is said.
 #
-# The charges of sockets are switched on, as they always are with cgroup v2. Tried with v1; on v2 the same files have other names.
+# The charges of sockets are switched on, as they always are with cgroup v2. Tried with v1; on v2 the same files have other names. Where
+# no group can be made, or there are too few descriptors, it says so and is no failure.
 # On Debian: apt-get install python3 curl. As root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -12,20 +13,20 @@ cd "$(dirname "$0")/../.."
 need python3 curl go
 streams=${STREAMS:-15000}
 ulimit -n "$(ulimit -Hn)"
-[ "$(ulimit -n)" -gt $((streams + 200)) ] || die "at most $(ulimit -n) open files: STREAMS=$(($(ulimit -n) - 500)) $0"
+[ "$(ulimit -n)" -gt $((streams + 200)) ] || lacks "at most $(ulimit -n) open files: STREAMS=$(($(ulimit -n) - 500)) $0"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/headgate-memory-XXXXXX")
 if [ -e /sys/fs/cgroup/memory/memory.usage_in_bytes ]; then
   group=/sys/fs/cgroup/memory/headgate-memory-$$
-  mkdir "$group"
-  echo $((1 << 40)) > "$group/memory.kmem.tcp.limit_in_bytes"
+  mkdir "$group" || lacks "no memory group can be made in /sys/fs/cgroup/memory"
+  echo $((1 << 40)) > "$group/memory.kmem.tcp.limit_in_bytes" || { rmdir "$group"; lacks "the kernel does not charge sockets to memory groups"; }
   limit() { echo "$1" > "$group/memory.limit_in_bytes"; }
   all() { cat "$group/memory.usage_in_bytes"; }
   own() { awk '$1 == "rss" { print $2 }' "$group/memory.stat"; }
 else
-  grep -qw memory /sys/fs/cgroup/cgroup.subtree_control || die "no memory controller for groups of ours"
+  grep -qsw memory /sys/fs/cgroup/cgroup.subtree_control || lacks "no memory controller for groups in /sys/fs/cgroup"
   group=/sys/fs/cgroup/headgate-memory-$$
-  mkdir "$group"
+  mkdir "$group" || lacks "no group can be made in /sys/fs/cgroup"
   limit() { echo "$1" > "$group/memory.max"; }
   all() { cat "$group/memory.current"; }
   own() { awk '$1 == "anon" { print $2 }' "$group/memory.stat"; }

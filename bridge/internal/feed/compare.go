@@ -65,6 +65,9 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 	if f.cfg.Table && f.goneTold && f.owed == nil {
 		f.owed = &Hole{Reason: gap.Reset, Silent: true} // its values are to be told again
 	}
+	if !same && f.cfg.Begun != nil {
+		f.cfg.Begun(info.Config)
+	}
 	f.refresh(info)
 	switch {
 	case f.reload && !f.tooLarge:

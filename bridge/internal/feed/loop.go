@@ -228,12 +228,16 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 func (f *Feed) gauges() {
 	f.mu.Lock()
 	n, bytes := f.tail.len(), f.tail.bytes+f.tableBytes()
-	unknown := 0.0
+	unknown, unproven := 0.0, 0.0
 	if f.cfg.Table && f.table == nil && f.keys == nil {
 		unknown = 1
 	}
+	if f.cfg.Table && f.Inc != nil && f.Inc.Tag == f.Inc.Doubted {
+		unproven = 1
+	}
 	f.mu.Unlock()
 	f.metrics.unknown.Set(unknown)
+	f.metrics.unproven.Set(unproven)
 	f.metrics.tailMessages.Set(float64(n))
 	f.metrics.tailBytes.Set(float64(bytes))
 }

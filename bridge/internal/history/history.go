@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ const (
 type Config struct {
 	API            jsapi.API
 	Parallel       int    // reads in flight; 0 = 4. Direct gets run in the server's read loop, more of them stall it
+	StateSubjects  int    // how many a LastPerSubject reads; 0 = 100,000
 	CacheBytes     int64  // memory of what has been read and may be asked for again; 0 = 32 MiB
 	Inbox          string // prefix of the subjects answers come to; "" = _INBOX
 	ConsumerPrefix string // of the names of scan consumers; "" = headgate-scan
@@ -53,10 +55,12 @@ type Coordinator struct {
 	// fixed after New
 	api      jsapi.API
 	parallel int
+	most     int    // subjects of one LastPerSubject
 	inbox    string // ends with a dot
 	prefix   string
 	log      *slog.Logger
 	m        *Metrics
+	seed     maphash.Seed // of hashes of subjects
 	replies  replies
 	leader   leader
 	costs    costs
@@ -83,10 +87,11 @@ type session struct {
 // New does no I/O. The connection comes with Connected.
 func New(cfg Config) *Coordinator {
 	c := &Coordinator{
-		api: cfg.API, parallel: cfg.Parallel, log: cfg.Log, m: cfg.Metrics,
+		api: cfg.API, parallel: cfg.Parallel, most: cmp.Or(cfg.StateSubjects, mostSubjects), log: cfg.Log, m: cfg.Metrics,
 		inbox:   nats.NewInbox() + ".",
 		prefix:  cmp.Or(cfg.ConsumerPrefix, "headgate-scan"),
 		wake:    make(chan struct{}, 1),
+		seed:    maphash.MakeSeed(),
 		streams: map[string]*stream{},
 	}
 	if c.parallel <= 0 {

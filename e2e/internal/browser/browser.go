@@ -74,6 +74,8 @@ func start(path string) (*connection, error) {
 	p, err := proc.Start("chromium", exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--disable-default-apps", "--disable-extensions", "--metrics-recording-only", "--no-proxy-server",
+		// Pages of several tests are open at once, and each is to be as awake as if it were the only one.
+		"--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
 		"--ignore-certificate-errors", // the tests make their own certificates
 		"--user-data-dir="+dir, "--remote-debugging-port=0", "about:blank"))
 	if err != nil {

@@ -46,6 +46,10 @@ func newPage(ctx context.Context, conn *connection) (*Page, error) {
 			return nil, err
 		}
 	}
+	// The page of another test has the real focus (https://chromedevtools.github.io/devtools-protocol/tot/Emulation/).
+	if err := p.call(ctx, "Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -155,22 +156,25 @@ func (p *Process) Stop() {
 // given are the addresses that FreeAddr has given: two parts of one test must not get the same.
 var given sync.Map
 
-// FreeAddr is a loopback address on which nobody listens, and another one each time. Another process may take it before it is used; the
-// system picks from thousands of ports, so that takes a rare accident.
+// FreeAddr gives ports below those that the system gives to outgoing connections (from 32768 on with Linux, from 49152 on elsewhere): the
+// streams of one test must not take the port of a program that another one has just ended and starts again.
+const firstPort, lastPort = 15000, 32000
+
+// FreeAddr is a loopback address on which nobody listens, and another one each time. Another process may take it before it is used; it is
+// one of thousands, so that takes a rare accident.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatalf("find a free port: %v", err)
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort))
+		if _, before := given.LoadOrStore(addr, true); before {
+			continue
 		}
-		addr := ln.Addr().String()
-		ln.Close()
-		if _, before := given.LoadOrStore(addr, true); !before {
+		if ln, err := net.Listen("tcp", addr); err == nil {
+			ln.Close()
 			return addr
 		}
 	}
-	t.Fatal("find a free port: all have been used by this test binary")
+	t.Fatalf("find a free port: none of a thousand between %d and %d can be listened on", firstPort, lastPort)
 	return ""
 }
 
