@@ -38,7 +38,7 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	$(MAKE) --no-print-directory chart
 	@if [ -s $(HEADGATE_SKIPPED) ]; then \
 	  printf '\n%s checks did NOT run, for want of a program:\n' "$$(wc -l < $(HEADGATE_SKIPPED))"; sort $(HEADGATE_SKIPPED) | sed 's/^/  /'; \
-	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs prometheus iproute2\n'; rm -f $(HEADGATE_SKIPPED); \
+	  printf 'On Debian: apt-get install chromium nginx-light haproxy caddy curl python3 nodejs npm prometheus iproute2\n'; rm -f $(HEADGATE_SKIPPED); \
 	else echo 'Everything was tested.'; fi
 
 unit: ## the tests that need nothing but Go

@@ -241,6 +241,18 @@ func TestItBuildsWhereItMustAlsoRun(t *testing.T) {
 	}
 }
 
+// The end-to-end tests too: what needs another system is in files of that system, and skipped loudly elsewhere.
+func TestEndToEndTestsBuildOnWindows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED with -short: vets e2e for windows")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "vet", "./...")
+	cmd.Dir, cmd.Env = "e2e", append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("go vet: %v\n%s", err, out)
+	}
+}
+
 // What a program without the embedded server says of -dev is tested with the tag alone, so the tests must build with it and be run.
 func TestWithoutTheEmbeddedServer(t *testing.T) {
 	if testing.Short() {

@@ -32,7 +32,7 @@ func TestWalk_IsOverEveryPart(t *testing.T) {
 	if broken, err := s.walk(ctx); err != nil || len(broken) > 0 {
 		t.Fatalf("%q, %v", broken, err)
 	}
-	if r, ok := s.limiter.Admit(ratelimit.Nobody, "events"); !ok {
+	if _, r, ok := s.limiter.Admit(ratelimit.Nobody, "events", false); !ok {
 		t.Fatal(r)
 	}
 	broken, err := s.walk(ctx)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"os"
 	"os/exec"
@@ -42,7 +43,46 @@ func testsOf(t *testing.T) map[string]bool {
 
 // The table of docs/security.md names tests that exist, and all whose name says that they are for it.
 func TestSecurityPage_EveryWeaknessHasItsTests(t *testing.T) {
-	const page, heading = "docs/security.md", "## Weaknesses"
+	testedTable(t, "docs/security.md", "## Weaknesses", "weakness", "TestHardening_", 30)
+}
+
+// So does that of docs/pitfalls.md. Each pitfall has one that bears its number, and no test bears another one.
+func TestPageOfPitfalls_EachHasItsTest(t *testing.T) {
+	const pitfalls = 15
+	rows := testedTable(t, "docs/pitfalls.md", "## The list", "pitfall", "TestPitfall", pitfalls)
+	for i, row := range rows {
+		number := fmt.Sprintf("%d. ", i+1)
+		if !strings.HasPrefix(row.what, number) {
+			t.Errorf("%q is not the pitfall %d", row.what, i+1)
+		}
+		own := 0
+		for _, name := range row.tests {
+			_, name, _ = strings.Cut(name, " TestPitfall")
+			switch {
+			case strings.HasPrefix(name, fmt.Sprintf("%02d_", i+1)):
+				own++
+			case name != "":
+				t.Errorf("TestPitfall%s is in the row %q", name, row.what)
+			}
+		}
+		if own == 0 {
+			t.Errorf("no test of %q bears its number", row.what)
+		}
+	}
+	if len(rows) != pitfalls {
+		t.Errorf("%d pitfalls", len(rows))
+	}
+}
+
+// testedRow is a row of a table of things and the tests for each.
+type testedRow struct {
+	what  string
+	tests []string // as "directory name"
+}
+
+// testedTable reads such a table. Each of its rows has tests, all of them exist, and every test whose name begins with prefix is in one.
+func testedTable(t *testing.T, page, heading, head, prefix string, least int) (rows []testedRow) {
+	t.Helper()
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -54,37 +94,37 @@ func TestSecurityPage_EveryWeaknessHasItsTests(t *testing.T) {
 	section, _, _ = strings.Cut(section, "\n## ")
 	there := testsOf(t)
 	var listed []string
-	rows := 0
 	for line := range strings.Lines(section) {
 		cells := strings.Split(strings.Trim(line, "| \n"), " | ")
-		if len(cells) != 2 || !strings.HasPrefix(line, "| ") || cells[0] == "weakness" {
+		if len(cells) != 2 || !strings.HasPrefix(line, "| ") || cells[0] == head {
 			continue
 		}
-		rows++
-		n := 0
+		row := testedRow{what: cells[0]}
 		for group := range strings.SplitSeq(cells[1], "; ") {
 			parts := regexp.MustCompile("^`([^`]+)` (.+)$").FindStringSubmatch(group)
 			if parts == nil {
-				t.Errorf("%s: %q is not a directory in backquotes and tests", cells[0], group)
+				t.Errorf("%s: %q is not a directory in backquotes and tests", row.what, group)
 				continue
 			}
 			for name := range strings.SplitSeq(parts[2], ", ") {
 				if !there[parts[1]+" "+name] {
-					t.Errorf("%s: there is no test %s in %s", cells[0], name, parts[1])
+					t.Errorf("%s: there is no test %s in %s", row.what, name, parts[1])
 				}
-				listed, n = append(listed, parts[1]+" "+name), n+1
+				row.tests = append(row.tests, parts[1]+" "+name)
 			}
 		}
-		if n == 0 {
-			t.Errorf("%s has no test", cells[0])
+		if len(row.tests) == 0 {
+			t.Errorf("%s has no test", row.what)
 		}
+		listed, rows = append(listed, row.tests...), append(rows, row)
 	}
-	if rows < 30 {
-		t.Errorf("%d rows are read of the table in %s", rows, page)
+	if len(rows) < least {
+		t.Errorf("%d rows are read of the table in %s", len(rows), page)
 	}
 	for name := range there {
-		if strings.Contains(name, " TestHardening_") && !slices.Contains(listed, name) {
+		if strings.Contains(name, " "+prefix) && !slices.Contains(listed, name) {
 			t.Errorf("%s is in no row of %s, %s", name, page, heading)
 		}
 	}
+	return rows
 }

@@ -13,8 +13,8 @@ import (
 func TestLimiter_HasWhatTheConfigurationSays(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.1")
 	ann := ratelimit.UserOf("i", "ann")
-	connect := func(l *ratelimit.Limiter) string { r, _ := l.Connect(addr); return r.Limit }
-	admit := func(l *ratelimit.Limiter) string { r, _ := l.Admit(ann, "r"); return r.Limit }
+	connect := func(l *ratelimit.Limiter) string { r, _ := l.Connect(addr, false); return r.Limit }
+	admit := func(l *ratelimit.Limiter) string { _, r, _ := l.Admit(ann, "r", false); return r.Limit }
 	publish := func(l *ratelimit.Limiter) string { r, _ := l.Publish(addr); return r.Limit }
 	publishAs := func(l *ratelimit.Limiter) string { r, _ := l.PublishAs(ann, "r"); return r.Limit }
 	for _, test := range []struct {

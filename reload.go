@@ -70,9 +70,17 @@ func (r *reloading) take(ctx context.Context, content []byte) error {
 		r.log.Warn("routes were taken before their streams could be read: they answer when NATS does", "streams", late,
 			"waited", cfg.JetStream.PrefillTimeout.String())
 	}
-	r.log.Info("the routes have been read again", "routes", len(cfg.Routes), "added", change.Added, "changed", change.Changed,
-		"removed", change.Removed, "ending", change.Streams, "revoked", change.Revoked, "over", cfg.RoutesSpread.String(), "hash", reload.Hash(content)[:12])
+	r.log.Info("the routes have been read again", "routes", len(cfg.Routes), "added", orNone(change.Added), "changed", orNone(change.Changed),
+		"removed", orNone(change.Removed), "ending", change.Streams, "revoked", change.Revoked, "over", cfg.RoutesSpread.String(), "hash", reload.Hash(content)[:12])
 	return nil
+}
+
+// orNone is a list that the log shows as [], where nil would be null.
+func orNone(names []string) []string {
+	if names == nil {
+		return []string{}
+	}
+	return names
 }
 
 // prepare waits for what the routes read, as readiness does at the start.

@@ -148,6 +148,7 @@ func TestReload_ASwappedConfigMapIsTakenWithoutABreak(t *testing.T) {
 	}
 	c.swap(core("a"), core("c"))
 	c.reloads("taken", 1)
+	c.until("the log says what", func() bool { return strings.Contains(c.stderr.String(), `"added":["c"],"changed":[],"removed":["b"]`) })
 	if e := b.next("$end"); e.Data != `{"reason":"route-removed","reconnect":false}` {
 		t.Error(e.Data)
 	}

@@ -27,7 +27,7 @@ func newMetrics(r prometheus.Registerer, l *line) *metrics {
 	m.tokens.WithLabelValues("unavailable")
 	m.tokens.WithLabelValues("kicked")
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_auth_keys_age_seconds",
-		Help: "Since the keys of an issuer were last read, or since the start: of the issuer where that is longest ago. URLs are read every 5 minutes, files every 10 seconds."},
+		Help: "Since the keys of an issuer were last read, or since the start: of the issuer where that is longest ago. URLs are read every 5 minutes, files every 10 seconds, or sooner."},
 		func() float64 { return l.age(time.Now()).Seconds() })
 	if r != nil {
 		r.MustRegister(m.tokens, m.failed, age)

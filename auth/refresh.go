@@ -11,9 +11,10 @@ import (
 
 const (
 	fetchTimeout = 5 * time.Second
-	refreshURL   = 5 * time.Minute  // a key that its issuer has withdrawn is good for as long
-	refreshFile  = 10 * time.Second // mounted secrets change by symbolic links, so files are read rather than watched
-	retryFirst   = time.Second      // after a failure; doubled up to retryMost
+	believed     = 5 * time.Minute           // how long a key is good at most that its issuer, which answers, has withdrawn
+	refreshURL   = believed - 2*fetchTimeout // it may be withdrawn while an answer is on its way, and the next one takes as long
+	refreshFile  = 10 * time.Second          // mounted secrets change by symbolic links, so files are read rather than watched
+	retryFirst   = time.Second               // after a failure; doubled up to retryMost
 	retryMost    = time.Minute
 	maxWaiters   = 64               // requests that wait for the keys of one issuer; whoever comes beside them is told at once that they are not there
 	apart        = 10 * time.Second // between two fetches because of unknown keys: whoever makes up names gets no more
@@ -67,8 +68,8 @@ func (v *Verifier) Run(ctx context.Context) error {
 
 func (i *issuer) run(ctx context.Context) {
 	wait := time.Duration(0)
-	if i.current() != nil { // they have just been read
-		wait = i.every()
+	if read := i.lastRead(); !read.IsZero() { // before the reload that has brought the issuer
+		wait = max(0, i.every()-time.Since(read))
 	}
 	retry := retryFirst
 	timer := time.NewTimer(wait)
@@ -91,7 +92,7 @@ func (i *issuer) run(ctx context.Context) {
 		} else {
 			wait, retry = i.every(), retryFirst
 		}
-		timer.Reset(wait + rand.N(wait/10))
+		timer.Reset(wait - rand.N(wait/10)) // earlier, for what is promised of keys to hold
 	}
 }
 

@@ -28,6 +28,41 @@ func TestJWKS_AWithdrawnKeyIsNoLongerGoodAfterTheRefresh(t *testing.T) {
 	})
 }
 
+// Five minutes are the longest that a withdrawn key is good: however long the answers take, wherever in the jitter, and also when the
+// issuer was read some time before its reload took effect.
+func TestJWKS_AWithdrawnKeyIsGoodForFiveMinutesAtMost(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			const slow = fetchTimeout - time.Millisecond
+			begin := time.Now()
+			fetch := func(context.Context, string, int64) ([]byte, error) {
+				body := jwks(jwk(p256().Public(), map[string]any{"kid": "k1"}))
+				if time.Now().After(begin) {
+					body = jwks(jwk(p384().Public(), map[string]any{"kid": "k2"}))
+				}
+				time.Sleep(slow)
+				return []byte(body), nil
+			}
+			v, err := New(Options{Issuers: []Issuer{issuerOf(func(i *Issuer) { i.JWKSURL = "x" })}, Fetch: fetch})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := v.issuers[0].attempt(t.Context()); err != nil { // as Next does
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // while streams are read into memory
+			token := sign("ES256", p256(), good(), "kid", "k1")
+			accepted(t, v, token)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); _ = v.Run(ctx) }()
+			defer func() { cancel(); <-ended }()
+			time.Sleep(time.Until(begin.Add(5 * time.Minute)))
+			refused(t, v, token, errKey)
+		})
+	}
+}
+
 func TestKeyFile_IsReadAgainWhenItChanges(t *testing.T) {
 	before, after := publicPEM(p256()), publicPEM(p384())
 	synctest.Test(t, func(t *testing.T) {

@@ -3,9 +3,11 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"headgate/internal/devnats"
@@ -43,7 +45,7 @@ func TestPitfall09_ChurnOnOneSubject(t *testing.T) {
 	nc := publisherOf(t, s.URL())
 	_, src, _ := r.follow(request("", "a.b"))
 	src.Close()
-	subscriptions := s.NATS().NumSubscriptions()
+	subscriptions, at := s.NATS().NumSubscriptions(), following(t, s, "a.b")
 	for n := range 300 {
 		sink, src, _ := r.follow(request("", "a.b"))
 		publish(t, nc, "a.b", fmt.Sprint(n))
@@ -53,4 +55,22 @@ func TestPitfall09_ChurnOnOneSubject(t *testing.T) {
 	if n := s.NATS().NumSubscriptions(); n != subscriptions {
 		t.Errorf("%d subscriptions, at first %d", n, subscriptions)
 	}
+	if now := following(t, s, "a.b"); len(at) != 1 || !slices.Equal(now, at) {
+		t.Errorf("followed by the connections %v, at first by %v", now, at)
+	}
+}
+
+// following are the connections that have subscribed to a subject.
+func following(t *testing.T, s *devnats.Server, subject string) (ids []uint64) {
+	t.Helper()
+	conns, err := s.NATS().Connz(&server.ConnzOptions{Subscriptions: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range conns.Conns {
+		if slices.Contains(c.Subs, subject) {
+			ids = append(ids, c.Cid)
+		}
+	}
+	return ids
 }

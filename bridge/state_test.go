@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -93,6 +94,9 @@ type stepper struct {
 	done     bool
 	ended    bool
 	live     *recorder // what comes behind to
+	maxBytes int       // of a step; 0 = 2000
+	mayEnd   bool      // a read may fail: then err says why, and it is done
+	err      error
 }
 
 func (w *stateWorld) read(o flow.Opened) *stepper {
@@ -105,9 +109,13 @@ func (w *stateWorld) read(o flow.Opened) *stepper {
 func (s *stepper) step() {
 	s.t.Helper()
 	batches := make(chan flow.Batch, 1)
-	s.o.Source.(flow.History).Read(flow.Ask{From: s.from, To: s.to, MaxBytes: 2000, State: s.state}, func(b flow.Batch) { batches <- b })
+	s.o.Source.(flow.History).Read(flow.Ask{From: s.from, To: s.to, MaxBytes: cmp.Or(s.maxBytes, 2000), State: s.state}, func(b flow.Batch) { batches <- b })
 	select {
 	case b := <-batches:
+		if b.Err != nil && s.mayEnd {
+			s.err, s.done = b.Err, true
+			return
+		}
 		if b.Err != nil {
 			s.t.Fatal(b.Err)
 		}

@@ -74,6 +74,16 @@ func TestClient_WaitsOutWhatPassesAndGivesUpOnWhatStays(t *testing.T) {
 	})
 }
 
+// A server that says retry: 0, and then is away, is not asked as fast as it fails.
+func TestClient_ARetryOfZeroIsNoReasonToHammer(t *testing.T) {
+	inEngines(t, func(t *testing.T, l *library) {
+		l.answers = []answer{events("retry: 0\nevent: $ready\ndata: {}\n\n"), status(503)}
+		l.begin(l.origin+"/answers", `retry: 20`)
+		l.until(`seen.filter((s) => s.what === "waiting").length >= 11`)
+		l.is(`((w) => [w[0] <= 2, w.slice(1, 11).every((x, n) => x > 0 && x <= 2 ** (n + 2))])(seen.filter((s) => s.what === "waiting").map((s) => s.wait))`, `[true,true]`)
+	})
+}
+
 // A retry counts from the end of its line on (HTML Living Standard, section 9.2.6, "processing the fields"), also where the connection ends
 // before its block does; a line that is cut off counts for nothing.
 func TestClient_ARetryCountsAtOnce(t *testing.T) {

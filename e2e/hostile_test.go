@@ -119,7 +119,7 @@ func TestHostile_ClientsThatNeverReadAreEndedAndHinderNobody(t *testing.T) {
 func dialNarrow(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	d := net.Dialer{Timeout: brief, Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(socketOf(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
 	}}
 	conn, err := d.DialContext(t.Context(), "tcp", addr)
 	must(t, err)

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func TestNATSPermissions_RefuseTheStreamAndNotTheProcess(t *testing.T) {
 	t.Parallel()
 	server := stack.StartNATS(t, `
 authorization { users: [
-  {user: gate, password: pass, permissions: {subscribe: {deny: ["prices.SECRET"]}}}
+  {user: gate, password: pass, permissions: {publish: {deny: ["rooms.>"]}, subscribe: {deny: ["prices.SECRET"]}}}
   {user: pub, password: pass}
 ] }`)
 	h := stack.StartHeadgate(t, stack.Options{NATS: server.URL(), Routes: routesFor("https://app.example"),
@@ -99,6 +100,13 @@ authorization { users: [
 		t.Errorf("a refused subscription answered %s", b)
 	}
 	open(t, h.URL+"/v1/prices/ACME")
+	status, body := send(t, http.DefaultClient, http.MethodPost, h.URL+"/v1/rooms/a", "x")
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, "problem:publish-refused") || strings.Contains(body, "rooms.") {
+		t.Errorf("a refused publish answered %d %s", status, body)
+	}
+	if !strings.Contains(h.Output(), `bridge: publish to \"rooms.a\"`) {
+		t.Errorf("the log does not name the subject: %s", h.Output())
+	}
 	if strings.Contains(h.Output(), "pass\"") {
 		t.Error("the log shows the password")
 	}

@@ -1,16 +1,12 @@
 package gateway
 
 import (
-	"errors"
 	"net/http"
 	"net/netip"
 
 	"headgate/auth"
 	"headgate/ratelimit"
 )
-
-// errStale is of a request whose route was given up before it was admitted: it begins again, with the routes that there are now.
-var errStale = errors.New("the route is not there any more")
 
 // admit is the first half of an admission: the address is asked before anybody's token is looked at, and the stream entered in the table.
 // The tag is the admission: release, or the end of the stream, gives it back. A route that has been given up meanwhile does not wait for
@@ -19,9 +15,10 @@ func (s *Server) admit(c *call) (uint64, error) {
 	if s.Draining() {
 		return 0, &refusal{kind: draining}
 	}
-	if refused, ok := s.limiter.Connect(c.addr); !ok {
+	if refused, ok := s.limiter.Connect(c.addr, c.kept.address); !ok {
 		return 0, overLimit(refused)
 	}
+	c.kept.address = true
 	tag := s.streams.take(c.route.life.index, c.number, c.addr)
 	if c.route.life.closed.Load() {
 		s.release(c, tag)
@@ -33,10 +30,12 @@ func (s *Server) admit(c *call) (uint64, error) {
 // admitCaller is the second half, for somebody who may read what he asks for: the user, the route and the process.
 func (s *Server) admitCaller(c *call, id *auth.Identity, tag uint64) error {
 	user := limited(id)
-	if refused, ok := s.limiter.Admit(user, c.route.name); !ok {
+	counted, refused, ok := s.limiter.Admit(user, c.route.name, c.kept.user)
+	if !ok {
 		return overLimit(refused)
 	}
-	s.streams.admit(tag, user, groundOf(id))
+	c.kept.user = true
+	s.streams.admit(tag, user, counted, groundOf(id))
 	return nil
 }
 

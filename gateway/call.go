@@ -20,6 +20,7 @@ type call struct {
 
 	route    *route   // nil until one is found
 	named    bool     // Accept names text/event-stream
+	kept     *kept    // of a run that a reload has overtaken
 	raw      net.Conn // the connection, after it was taken from net/http and before delivery has it
 	answered bool     // a status line has been written, or is about to be
 	outcome  string   // for the metrics
@@ -44,11 +45,7 @@ func (c *call) closeAfter() {
 // ServeHTTP takes every request of the public listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.arrived(r.Context())
-	if s.Draining() {
-		// RFC 9112, section 9.6: the client opens its next connection elsewhere. In HTTP/2 net/http turns it into GOAWAY (RFC 9113,
-		// section 6.8), which is right here.
-		w.Header().Set("Connection", "close")
-	}
+	s.begin(w.Header())
 	switch {
 	case s.cfg.Dev && !localHost(r.Host):
 		s.run(w, r, func(c *call) error {
@@ -58,9 +55,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !canonical(r.URL) || r.Method == http.MethodConnect:
 		s.run(w, r, func(c *call) error { return s.dispatch(c, &endpoint{}) })
 	default:
-		l := &later{ResponseWriter: w, stale: true}
-		for l.stale {
-			l.stale = false
+		l := &later{ResponseWriter: w}
+		s.pipeline(l, r)
+		for l.kept.again() {
+			clear(w.Header()) // what the route of then has said of origins holds no more
+			s.begin(w.Header())
 			s.pipeline(l, r)
 		}
 		if l.do != nil {
@@ -69,12 +68,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// begin is what every answer has in its head while the process goes away.
+func (s *Server) begin(h http.Header) {
+	if s.Draining() {
+		// RFC 9112, section 9.6: the client opens its next connection elsewhere. In HTTP/2 net/http turns it into GOAWAY (RFC 9113,
+		// section 6.8), which is right here.
+		h.Set("Connection", "close")
+	}
+}
+
 // pipeline runs a request through its endpoint. On HTTP/2, where the goroutine of a handler is new and may stay for hours, that is done on
 // another one, which ends with it: the stack that the pipeline needs is gone then, and that of the handler has never grown. In HTTP/1 the
 // handler's goroutine has read the request and shaken hands before, so its stack has grown anyway.
 func (s *Server) pipeline(l *later, r *http.Request) {
+	l.kept.table = s.current.Load()
 	if r.ProtoMajor < 2 {
-		s.current.Load().mux.ServeHTTP(l, r)
+		l.kept.table.mux.ServeHTTP(l, r)
 		return
 	}
 	ended := make(chan any)
@@ -86,7 +95,7 @@ func (s *Server) pipeline(l *later, r *http.Request) {
 			}
 			ended <- p
 		}()
-		s.current.Load().mux.ServeHTTP(l, r)
+		l.kept.table.mux.ServeHTTP(l, r)
 	}()
 	if p := <-ended; p != nil {
 		panic(p)
@@ -102,12 +111,16 @@ func (s *Server) at(e *endpoint) http.Handler {
 
 // run takes a request through do, answers its refusal, and counts it, once.
 func (s *Server) run(w http.ResponseWriter, r *http.Request, do func(*call) error) {
-	c := &call{w: w, r: r, began: s.now(), number: s.requests.Add(1), outcome: "internal"}
+	c := &call{w: w, r: r, began: s.now(), number: s.requests.Add(1), outcome: "internal", kept: &kept{}}
+	l, ok := w.(*later)
+	if ok {
+		c.kept = &l.kept
+	}
 	c.addr = s.clientAddress(r)
 	safeHeader(w.Header())
 	defer func() { s.metrics.request(c) }()
 	defer s.recovered(c)
-	if r.ContentLength != 0 {
+	if r.ContentLength != 0 && !c.kept.read {
 		// Whether it is read here or not: net/http reads what is left of a body before it closes the connection, and would wait for it.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait)) // transports without deadlines are tests
 	}
@@ -115,8 +128,8 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, do func(*call) erro
 	if err == nil || err == errGone {
 		return
 	}
-	if l, ok := w.(*later); ok && err == errStale {
-		l.stale, c.counted = true, true
+	if ok && err == errStale {
+		c.kept.stale, c.counted = true, true
 		return
 	}
 	refused, ok := err.(*refusal)

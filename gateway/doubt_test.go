@@ -152,13 +152,16 @@ func TestBucket_AReplicaThatCanCompareNothingGivesIDsThatNobodyTakesUp(t *testin
 	cfg.JetStream.VerifyEvery = 500 * time.Millisecond
 	knows := startReplica(t, cfg).ready()
 	cfg.JetStream.APIPrefix = "DEAF.API"
-	p.gw = startReplica(t, cfg).ready()
+	deaf := startReplica(t, cfg).ready()
+	p.gw = deaf
+	unproven := func(r *replica) float64 { return r.metric("headgate_feed_unproven", "KV_FLAGS") }
 	stays := p.open("/eu", "")
 	stays.want("$ready")
 	stays.want("put")
 	stays.want("$snapshot")
 	p.gw = knows
 	p.replaying() // it doubts nothing any more
+	eventually(t, "both to have compared", func() bool { return unproven(deaf) == 0 && unproven(knows) == 0 })
 	silence()
 	p.purge("KV_FLAGS", "$KV.FLAGS.eu.a", 0)
 	noticed := p.open("/eu", "")
@@ -170,6 +173,10 @@ func TestBucket_AReplicaThatCanCompareNothingGivesIDsThatNobodyTakesUp(t *testin
 		if e.Type == "$gap" {
 			t.Fatalf("it has noticed, and the test shows nothing: %s", e.Data)
 		}
+	}
+	eventually(t, "the metric", func() bool { return unproven(deaf) == 1 })
+	if unproven(knows) != 0 {
+		t.Error("the metric of the one that compares is not 0")
 	}
 	back := p.open("/eu", stays.dec.LastEventID())
 	if e := back.want("$ready"); !strings.Contains(e.Data, `"snapshot"`) {

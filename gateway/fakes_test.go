@@ -132,21 +132,28 @@ type limiter struct {
 	released              int
 	addrs                 []netip.Addr
 	users                 []ratelimit.User // that were admitted, in order
-	hook                  func()           // called once, by the next Connect
+	tokens                tokens
+	hook                  func() // called once, by the next Connect
 }
 
-func (l *limiter) Admit(user ratelimit.User, _ string) (ratelimit.Refusal, bool) {
+// tokens are what has been taken of rates.
+type tokens struct{ connects, users, publishes, publishers int }
+
+func (l *limiter) Admit(user ratelimit.User, _ string, paid bool) (ratelimit.Counted, ratelimit.Refusal, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.refuseUser != nil {
-		return *l.refuseUser, false
+		return ratelimit.ByAddress, *l.refuseUser, false
+	}
+	if !paid {
+		l.tokens.users++
 	}
 	l.users = append(l.users, user)
 	l.second++
-	return ratelimit.Refusal{}, true
+	return ratelimit.ByUser, ratelimit.Refusal{}, true
 }
 
-func (l *limiter) Connect(addr netip.Addr) (ratelimit.Refusal, bool) {
+func (l *limiter) Connect(addr netip.Addr, paid bool) (ratelimit.Refusal, bool) {
 	l.mu.Lock()
 	hook := l.hook
 	l.hook = nil
@@ -159,6 +166,9 @@ func (l *limiter) Connect(addr netip.Addr) (ratelimit.Refusal, bool) {
 	if l.refuse != nil {
 		return *l.refuse, false
 	}
+	if !paid {
+		l.tokens.connects++
+	}
 	l.admitted++
 	l.addrs = append(l.addrs, addr)
 	return ratelimit.Refusal{}, true
@@ -168,7 +178,7 @@ func (l *limiter) Release(a ratelimit.Admission) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.released++
-	if a.Admitted {
+	if a.Counted != ratelimit.ByAddress {
 		l.second--
 	}
 	if i := slices.Index(l.addrs, a.Addr); i >= 0 {
@@ -182,6 +192,7 @@ func (l *limiter) Publish(netip.Addr) (ratelimit.Refusal, bool) {
 	if l.publish != nil {
 		return *l.publish, false
 	}
+	l.tokens.publishes++
 	return ratelimit.Refusal{}, true
 }
 
@@ -191,6 +202,7 @@ func (l *limiter) PublishAs(ratelimit.User, string) (ratelimit.Refusal, bool) {
 	if l.publishAs != nil {
 		return *l.publishAs, false
 	}
+	l.tokens.publishers++
 	return ratelimit.Refusal{}, true
 }
 

@@ -48,10 +48,10 @@ type Limiter interface {
 }
 
 // StreamLimiter admits streams in two steps. Every Connect that answered true is followed by one Release, which says whether there was an
-// Admit that answered true in between.
+// Admit that answered true in between. A request that begins again has paid for the rates.
 type StreamLimiter interface {
-	Connect(addr netip.Addr) (ratelimit.Refusal, bool)
-	Admit(user ratelimit.User, route string) (ratelimit.Refusal, bool)
+	Connect(addr netip.Addr, paid bool) (ratelimit.Refusal, bool)
+	Admit(user ratelimit.User, route string, paid bool) (ratelimit.Counted, ratelimit.Refusal, bool)
 	Release(ratelimit.Admission)
 }
 
@@ -103,7 +103,7 @@ type Server struct {
 	waiting    *waiting
 	condemned  condemned
 	endings    *endlog
-	nowAndThen rate.Sometimes // for warnings that would otherwise come with every request
+	nowAndThen [kinds]rate.Sometimes // by what is refused: warnings that would otherwise come with every request
 
 	// Owned by whoever calls Reload and Settle.
 	retired  []retired
@@ -138,7 +138,10 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		cfg: o.Config, bridge: o.Bridge, delivery: o.Delivery, limiter: o.Limiter, revoked: o.Revoked, log: o.Log, now: o.Now,
 		proxies: o.Config.HTTP.Prefixes(), instance: newInstance(), endings: newEndlog(o.Log), stopped: make(chan struct{}),
-		nowAndThen: rate.Sometimes{First: 1, Interval: 10 * time.Second}, outdated: map[uint32]outdated{},
+		outdated: map[uint32]outdated{},
+	}
+	for k := range s.nowAndThen {
+		s.nowAndThen[k].First, s.nowAndThen[k].Interval = 1, 10*time.Second
 	}
 	s.streams.init(o.Identities != nil && (o.Revoked != nil || o.Config.Control), o.Config.Control)
 	s.condemned.init()

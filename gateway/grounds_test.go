@@ -172,95 +172,11 @@ func TestReload_ACallerWhoWasIdentifiedBeforeIsIdentifiedAgain(t *testing.T) {
 			if n := w.server.Admitted(); n > 1 {
 				t.Errorf("%d admitted", n)
 			}
+			if got := w.limiter.taken(); got != (tokens{connects: 1, users: 1}) {
+				t.Errorf("beginning again has cost %+v", got)
+			}
 			w.settled()
 		})
-	}
-}
-
-// telling are identities that tell when they have been asked.
-type telling struct {
-	gateway.Identities
-	asked chan struct{}
-}
-
-func (i telling) Identify(ctx context.Context, token string) (*auth.Identity, error) {
-	defer close(i.asked)
-	return i.Identities.Identify(ctx, token)
-}
-
-func TestReload_APublishOfACallerWhoIsIdentifiedOtherwiseNowIsToBeSentAgain(t *testing.T) {
-	asked := make(chan struct{})
-	w := startTrusted(t, func(s *setup) { s.identities = telling{s.identities, asked} })
-	shown := bearer(token("ann", jwt.MapClaims{"iss": "i"}, may("pub", "users.>")))
-	body, send := io.Pipe()
-	slow := w.request(http.MethodPost, "/v1/notify/ada", shown...)
-	slow.Body, slow.ContentLength = body, 2
-	posted := make(chan response, 1)
-	go func() { posted <- w.do(slow) }()
-	if _, err := send.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	<-asked
-	w.i.Algorithms = []string{"ES256"}
-	w.trust(auth.Trust{Issuers: []auth.Issuer{w.i}})
-	_, _ = send.Write([]byte("y"))
-	_ = send.Close()
-	resp := <-posted
-	resp.problem(t, http.StatusServiceUnavailable, "keys")
-	if got := w.post("/v1/notify/ada", "x", shown...).StatusCode; got != http.StatusAccepted {
-		t.Errorf("again: %d", got)
-	}
-	w.bridge.mu.Lock()
-	defer w.bridge.mu.Unlock()
-	if n := len(w.bridge.published); n != 1 {
-		t.Errorf("%d published", n)
-	}
-}
-
-// tellingNobody are identities that tell when a caller without a token has come.
-type tellingNobody struct {
-	gateway.Identities
-	came chan struct{}
-}
-
-func (i tellingNobody) Anonymous() *auth.Identity {
-	defer close(i.came)
-	return i.Identities.Anonymous()
-}
-
-// What callers without a token may publish ends with a reload also for those whose body is still on its way.
-func TestReload_APublishOfACallerWithoutATokenIsJudgedByWhatHoldsWhenItsBodyIsThere(t *testing.T) {
-	w := startTrusted(t, func(s *setup) { s.cfg.Routes[2].AuthRequired = false })
-	all := auth.Trust{Issuers: []auth.Issuer{w.i, w.j}, PermissionsClaim: "nats"}
-	all.Anonymous.Pub.Allow = []string{"users.>"}
-	generous, err := w.verifier.Next(t.Context(), all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	came := make(chan struct{})
-	if _, err := w.server.Reload(gateway.Next{Routes: w.routes, Identities: tellingNobody{generous, came}}); err != nil {
-		t.Fatal(err)
-	}
-	generous.Use()
-	w.verifier = generous
-	body, send := io.Pipe()
-	slow := w.request(http.MethodPost, "/v1/notify/ada")
-	slow.Body, slow.ContentLength = body, 2
-	posted := make(chan response, 1)
-	go func() { posted <- w.do(slow) }()
-	if _, err := send.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	<-came
-	w.trust(auth.Trust{Issuers: all.Issuers})
-	_, _ = send.Write([]byte("y"))
-	_ = send.Close()
-	resp := <-posted
-	resp.problem(t, http.StatusUnauthorized, "token-missing")
-	w.bridge.mu.Lock()
-	defer w.bridge.mu.Unlock()
-	if n := len(w.bridge.published); n != 0 {
-		t.Errorf("%d published", n)
 	}
 }
 

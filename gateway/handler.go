@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	"headgate/auth"
@@ -173,25 +171,4 @@ func (c *call) user(id *auth.Identity) string {
 		return netip.PrefixFrom(c.addr, 64).Masked().Addr().String()
 	}
 	return c.addr.String()
-}
-
-// queryOf reads the query once. A broken part is left out here; who needs the query whole asks for the error.
-func queryOf(r *http.Request) query {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	return query{values: values, err: err}
-}
-
-// query is the request's query parameters. Unknown ones are ignored.
-type query struct {
-	values url.Values
-	err    error
-}
-
-// first is the first value of a parameter, a copy that does not hold the request in memory.
-func (q query) first(name string) (string, bool) {
-	v, ok := q.values[name]
-	if !ok || len(v) == 0 {
-		return "", false
-	}
-	return strings.Clone(v[0]), true
 }

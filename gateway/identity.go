@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -71,7 +70,7 @@ func (s *Server) stillGood(c *call, id *auth.Identity) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, auth.ErrOutdated) && c.r.Method != http.MethodPost: // its body has been read
+	case errors.Is(err, auth.ErrOutdated):
 		return errStale
 	}
 	return notIdentified(c, err)
@@ -92,8 +91,8 @@ func (s *Server) shownToken(r *http.Request) (shown, error) {
 	}
 	if name := s.cfg.Auth.QueryParameter; name != "" && r.URL.RawQuery != "" {
 		q := queryOf(r)
-		if q.err != nil && namesBroken(r.URL.RawQuery, name) {
-			return shown{}, errUnreadable()
+		if err := q.whole(name); err != nil {
+			return shown{}, err
 		}
 		explicit = append(explicit, q.values[name]...)
 	}
@@ -155,20 +154,6 @@ func bearerOf(field string) (token string, ok bool, err error) {
 		return "", false, errUnreadable()
 	}
 	return token, true, nil
-}
-
-// namesBroken says whether a query has a parameter of that name whose value cannot be read.
-func namesBroken(query, name string) bool {
-	for pair := range strings.SplitSeq(query, "&") {
-		n, _, _ := strings.Cut(pair, "=")
-		if n != name {
-			continue
-		}
-		if _, err := url.ParseQuery(pair); err != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // errUnreadable is the refusal of a token that is shown in a form that is none.

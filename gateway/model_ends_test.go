@@ -90,9 +90,9 @@ func (c *modelClient) untilItEnds(ctx context.Context) {
 	}
 }
 
-// TestModel_AStreamThatIsRestored runs clients while the stream is restored from a backup, so that what comes then has the sequences of
-// what is lost.
-func TestModel_AStreamThatIsRestored(t *testing.T) {
+// TestModel_AStoreThatIsPutBack runs clients while the disk of the server is put back to what it was, so that the stream keeps its time of
+// creation, and what comes then has the sequences of what is lost.
+func TestModel_AStoreThatIsPutBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ns, err := devnats.Start(devnats.Options{JetStream: true, StoreDir: dir, NextFree: true, Port: modelPort()})
@@ -113,14 +113,14 @@ func TestModel_AStreamThatIsRestored(t *testing.T) {
 		defer cancel()
 		everybody(ctx, w, clients, func(ctx context.Context) { w.publishing(ctx, "A", number, perSecond) })
 	}
-	phase(time.Second, 200, 1)
+	phase(700*time.Millisecond, 200, 1)
 	backup := t.TempDir()
 	last := w.lastOf("A")
 	ns.Stop()
 	copyDir(t, backup, dir)
 	restart(t, ns)
 	eventually(t, "the publisher", func() bool { return w.publish("A", "a.t0.k0", "first") == nil })
-	phase(2*time.Second, 300, 2)
+	phase(1200*time.Millisecond, 300, 2)
 	finish(w, clients)
 	lost := w.lastOf("A")
 
@@ -134,12 +134,12 @@ func TestModel_AStreamThatIsRestored(t *testing.T) {
 	for _, c := range clients {
 		c.startAgain()
 	}
-	phase(3*time.Second, 20, 3)
+	phase(2*time.Second, 20, 3)
 	if now := w.lastOf("A"); now >= lost {
 		t.Fatalf("the stream has grown to %d, beyond %d", now, lost)
 	}
 	finish(w, clients)
-	phase(2*time.Second, 300, 4)
+	phase(time.Second, 300, 4)
 	finish(w, clients)
 	for _, c := range clients {
 		if c.rewinds == 0 {

@@ -39,6 +39,8 @@ type world struct {
 	now   map[string]*life // by stream
 	core  map[string]int   // by core subject: how many were published
 	kvs   map[string]jetstream.KeyValue
+
+	coming map[string]*life // that are being restored
 }
 
 // life is one incarnation of a stream.
@@ -80,7 +82,8 @@ func newWorld(t testing.TB, url string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, seed: seed, nc: nc, js: js, lives: map[cursor.Tag]*life{}, now: map[string]*life{}, core: map[string]int{}, kvs: map[string]jetstream.KeyValue{}}
+	return &world{t: t, seed: seed, nc: nc, js: js, lives: map[cursor.Tag]*life{}, now: map[string]*life{}, core: map[string]int{}, kvs: map[string]jetstream.KeyValue{},
+		coming: map[string]*life{}}
 }
 
 func (w *world) rand(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, stream)) }
@@ -136,13 +139,21 @@ func (w *world) bucket(cfg jetstream.KeyValueConfig) (kv jetstream.KeyValue) {
 func (w *world) born(stream string, created time.Time) *life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l := &life{stream: stream, tag: cursor.SourceTag(stream, strconv.FormatInt(created.UnixNano(), 10)), stored: map[uint64]stored{},
-		removed: map[uint64]bool{}, purged: map[uint64]bool{}, gone: map[uint64]bool{}}
+	l := newLife(stream, 0)
+	l.tag = tagOf(stream, created)
 	if old := w.now[stream]; old != nil {
 		l.number = old.number + 1
 	}
 	w.lives[l.tag], w.now[stream] = l, l
 	return l
+}
+
+func newLife(stream string, number int) *life {
+	return &life{stream: stream, number: number, stored: map[uint64]stored{}, removed: map[uint64]bool{}, purged: map[uint64]bool{}, gone: map[uint64]bool{}}
+}
+
+func tagOf(stream string, created time.Time) cursor.Tag {
+	return cursor.SourceTag(stream, strconv.FormatInt(created.UnixNano(), 10))
 }
 
 func (w *world) remove(stream string) {
@@ -220,7 +231,19 @@ func (w *world) reread(stream string) {
 	})
 }
 
+// lifeOf is the life that a tag names; nil = the tag is not of a stream.
 func (w *world) lifeOf(tag cursor.Tag) *life {
+	w.mu.Lock()
+	l := w.lives[tag]
+	w.mu.Unlock()
+	if l != nil {
+		return l
+	}
+	if stream, ok := w.familiar(tag); ok { // a client may hear of it first
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = w.whoIs(ctx, stream) // it may be away; then the tag stays unknown
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.lives[tag]

@@ -97,6 +97,14 @@ func envelopeSchema(rt *route, data object) object {
 			properties["key"] = object{"type": "string", "description": "Of a bucket, in place of subject."}
 		}
 	}
+	if rt.format.Named {
+		var names []any
+		for _, src := range rt.sources {
+			names = append(names, src.spec.Name)
+		}
+		s["required"] = []any{"source", "time", "data"}
+		properties["source"] = object{"description": "Which source it is from, as $gap names it.", "enum": names}
+	}
 	if rt.format.IDs {
 		properties["id"] = object{"type": "string"}
 	}
@@ -137,7 +145,8 @@ func schemas() object {
 		"CloudEvent": object{"description": "CloudEvents 1.0, JSON format.", "type": "object", "required": []any{"specversion", "id", "source", "type"},
 			"properties": object{"specversion": object{"const": "1.0"}, "id": text, "source": object{"type": "string", "format": "uri-reference"}, "type": text, "subject": text,
 				"time": object{"type": "string", "format": "date-time"}, "datacontenttype": text, "sequence": text, "traceparent": text,
-				"data": object{}, "data_base64": object{"type": "string", "contentEncoding": "base64"}}},
+				"headgatesource": object{"type": "string", "description": "On routes with several sources: which one it is from, as $gap names it. Not of events that were published in structured mode."},
+				"data":           object{}, "data_base64": object{"type": "string", "contentEncoding": "base64"}}},
 		"Problem": object{"description": "RFC 9457.", "type": "object", "required": []any{"type", "title", "status", "detail", "instance"},
 			"properties": object{"type": object{"type": "string", "format": "uri"}, "title": text, "status": object{"type": "integer"},
 				"detail":   object{"type": "string", "description": "What is wrong, and what to do about it."},

@@ -52,7 +52,7 @@ func (d describer) streamParameters(rt *route) []any {
 
 // streamRefusals are the problems that a stream request can meet.
 func (d describer) streamRefusals(rt *route, method string) []kind {
-	kinds := []kind{notFound, methodNotAllowed, notAcceptable, bodyNotAllowed, internal}
+	kinds := []kind{notFound, methodNotAllowed, notAcceptable, bodyNotAllowed, queryInvalid, internal}
 	if strings.Contains(rt.path, "{") {
 		kinds = append(kinds, parameterInvalid)
 	}
@@ -60,7 +60,7 @@ func (d describer) streamRefusals(rt *route, method string) []kind {
 		kinds = append(kinds, hostNotAllowed)
 	}
 	if slices.ContainsFunc(rt.sources, source.clientNamed) {
-		kinds = append(kinds, queryInvalid, subjectMissing, subjectInvalid, subjectTooMany, subjectForbidden)
+		kinds = append(kinds, subjectMissing, subjectInvalid, subjectTooMany, subjectForbidden)
 	}
 	if kinds = append(kinds, sinceUnsupported); rt.dated {
 		kinds[len(kinds)-1] = sinceInvalid
@@ -102,13 +102,16 @@ func (d describer) identityRefusals(rt *route) []kind {
 
 // publish is the operation POST of a route.
 func (d describer) publish(rt *route) object {
-	kinds := append([]kind{notFound, methodNotAllowed, crossOrigin, bodyTooLarge, bodyUnreadable, bodyTimeout, rateAddress, rateRoute, upstream, sourceRefused, internal},
+	kinds := append([]kind{notFound, methodNotAllowed, crossOrigin, bodyTooLarge, bodyUnreadable, bodyTimeout, rateAddress, rateRoute, upstream, publishRefused, internal},
 		d.identityRefusals(rt)...)
 	if strings.Contains(rt.path, "{") {
 		kinds = append(kinds, parameterInvalid)
 	}
 	if rt.identified {
 		kinds = append(kinds, notPublishable, rateUser, keysAway)
+	}
+	if rt.identified && d.s.cfg.Auth.QueryParameter != "" {
+		kinds = append(kinds, queryInvalid)
 	}
 	if d.s.cfg.Dev {
 		kinds = append(kinds, hostNotAllowed)

@@ -148,6 +148,43 @@ func TestPitfall12_SequencesJump(t *testing.T) {
 	}
 }
 
+// A mirror has its origin's sequences: it begins where that began when it was made, and has no messages of its own. Whoever follows it gets
+// what it has, and comes back to it.
+func TestPitfall12_SequencesOfAMirror(t *testing.T) {
+	t.Parallel()
+	of := func(r *modelRoute) { r.Sources[0].Stream = "M" }
+	mirrored, two := streamRoute("mirrored", "a.>", "a.>", of), streamRoute("two", "a.two", "a.two", of)
+	p := newPit(t, streamA(), func(_ *server.Options, c *config.Config) { c.JetStream.TailBytes = 1 }, mirrored, two)
+	p.put("a.one", 10)
+	p.purge("A", "", 2)
+	p.create(jetstream.StreamConfig{Name: "M", Mirror: &jetstream.StreamSource{Name: "A"}, AllowDirect: true, MirrorDirect: true})
+	eventually(t, "the mirror", func() bool {
+		s, err := p.js.Stream(t.Context(), "M")
+		return err == nil && s.CachedInfo().State.Msgs == 2
+	})
+	rd := p.open("/mirrored?since=1h", "")
+	begin := rd.want("$ready").ID
+	rd.seqs(9, 10)
+	p.put("a.one", 1)
+	rd.seqs(11, 11)
+	p.purge("A", "a.one", 0) // which is not the mirror's business
+	p.put("a.two", 2)
+	rd.seqs(12, 13)
+	p.purge("M", "", 2)
+	back := p.open("/mirrored", rd.dec.LastEventID())
+	back.want("$ready")
+	late := p.open("/two", begin) // of which nothing has been read yet
+	late.want("$ready")
+	if g := late.gap("expired"); !strings.Contains(g, `"to":11`) {
+		t.Errorf("$gap %s", g)
+	}
+	late.seqs(12, 13)
+	p.put("a.two", 1)
+	late.seqs(14, 14)
+	back.seqs(14, 14)
+	rd.seqs(14, 14)
+}
+
 // NATS removes a consumer that nobody has pulled from for longer than its threshold, as in an outage of the connection. It is made
 // again behind what was read.
 func TestPitfall13_TheOutageIsLongerThanTheThreshold(t *testing.T) {

@@ -13,14 +13,22 @@ const aheadOfUs = time.Minute
 
 // position finds out where the client wants to start: at an id, or since a time. The Last-Event-ID field (HTML Living Standard,
 // section 9.2.4), or the parameter last-event-id, since a page's first request cannot set the field, or the parameter since: the first
-// present one wins. An id is not judged here: a bad one is an unknown position, never a refusal. Where the route has no ids it is as if
-// there were none.
+// present one wins. An id is not judged here: a bad one is an unknown position, never a refusal, unless nobody can tell what it is. Where the
+// route has no ids it is as if there were none.
 func (rt *route) position(r *http.Request, q query, now time.Time) (id string, since time.Time, err error) {
 	if id := r.Header.Get("Last-Event-ID"); id != "" && rt.resume {
 		return bounded(id), since, nil
 	}
-	if id, ok := q.first("last-event-id"); ok && id != "" && rt.resume {
-		return bounded(id), since, nil
+	if rt.resume {
+		if err := q.whole("last-event-id"); err != nil {
+			return "", since, err
+		}
+		if id, ok := q.first("last-event-id"); ok && id != "" {
+			return bounded(id), since, nil
+		}
+	}
+	if err := q.whole("since"); err != nil {
+		return "", since, err
 	}
 	text, ok := q.first("since")
 	if !ok {

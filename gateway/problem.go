@@ -49,6 +49,7 @@ const (
 	descriptors
 	upstream
 	sourceRefused
+	publishRefused
 	draining
 	internal
 	kinds
@@ -124,6 +125,8 @@ var problems = [kinds]struct {
 		"Wait for the time in Retry-After.", "upstream"},
 	sourceRefused: {"source", http.StatusServiceUnavailable, "The source of this route is not available",
 		"Wait for the time in Retry-After. The operator finds the reason in the log.", "source"},
+	publishRefused: {"publish-refused", http.StatusServiceUnavailable, "NATS does not let this service publish to the subject of this route",
+		"The operator allows its NATS user to publish there: the subject is in the log, and headgate -check -online prints all permissions.", "source"},
 	draining: {"draining", http.StatusServiceUnavailable, "This instance is going away", "Connect again; another one answers.", "draining"},
 	internal: {"internal", http.StatusInternalServerError, "Something went wrong here", "Tell the operator the instance.", ""},
 }
@@ -215,8 +218,8 @@ func (s *Server) logRefusal(c *call, r *refusal) {
 	switch r.kind {
 	case internal:
 		log = s.log.Error
-	case descriptors, sourceRefused, keysAway:
-		s.nowAndThen.Do(func() { log = s.log.Warn })
+	case descriptors, sourceRefused, publishRefused, keysAway:
+		s.nowAndThen[r.kind].Do(func() { log = s.log.Warn })
 	}
 	log("request refused", "request", s.requestID(c.number), "route", c.routeName(), "reason", problems[r.kind].slug,
 		"client", c.addr, "detail", r.detail, "error", r.cause)

@@ -11,6 +11,7 @@ import (
 
 	"headgate/auth"
 	"headgate/internal/flow"
+	"headgate/ratelimit"
 )
 
 // bodyWait bounds how long a request may take to send its body.
@@ -24,8 +25,8 @@ func (s *Server) publish(c *call) error {
 	if err := crossSite.Check(c.r); err != nil && !c.originAllowed() || severalOrigins(c.r) {
 		return &refusal{kind: crossOrigin, cause: err}
 	}
-	if refused, ok := s.limiter.Publish(c.addr); !ok {
-		return overLimit(refused)
+	if err := s.chargeAddress(c); err != nil {
+		return err
 	}
 	id, err := s.identify(c)
 	if err != nil {
@@ -41,14 +42,17 @@ func (s *Server) publish(c *call) error {
 	if err := publishable(id, subj); err != nil {
 		return err
 	}
-	if refused, ok := s.limiter.PublishAs(limited(id), c.route.name); !ok {
-		return overLimit(refused)
+	if err := s.chargeUser(c, id); err != nil {
+		return err
 	}
 	body, err := c.readBody(c.route.publish.maxBytes)
 	if err != nil {
 		return err
 	}
-	if err := s.stillPublishable(c, id, subj); err != nil {
+	if s.overtaken(c) {
+		return errStale // the route may be gone, or narrower; who calls may be less
+	}
+	if err := s.stillGood(c, id); err != nil {
 		return err
 	}
 	ack, err := s.bridge.Publish(c.r.Context(), subj, c.route.publish.header(c.r.Header), body)
@@ -84,13 +88,33 @@ func publishable(id *auth.Identity, subj string) error {
 	return nil
 }
 
-// stillPublishable looks again at what may have changed while the body was waited for. Callers without a token stay who they are when a
-// reload takes from what they may publish, so that is asked for again.
-func (s *Server) stillPublishable(c *call, id *auth.Identity, subj string) error {
-	if err := s.stillGood(c, id); err != nil || id == nil || !id.Anonymous() {
-		return err
+// chargeAddress asks the rate of the address, once for each request.
+func (s *Server) chargeAddress(c *call) error {
+	if c.kept.address {
+		return nil
 	}
-	return publishable(s.current.Load().identities.Anonymous(), subj)
+	if refused, ok := s.limiter.Publish(c.addr); !ok {
+		return overLimit(refused)
+	}
+	c.kept.address = true
+	return nil
+}
+
+// chargeUser asks the rates of the user and the route, once for each request; should a reload give the path to another route, then of that too.
+func (s *Server) chargeUser(c *call, id *auth.Identity) error {
+	user := limited(id)
+	switch {
+	case !c.kept.user:
+	case c.kept.route == c.route.name:
+		return nil
+	default:
+		user = ratelimit.Nobody
+	}
+	if refused, ok := s.limiter.PublishAs(user, c.route.name); !ok {
+		return overLimit(refused)
+	}
+	c.kept.user, c.kept.route = true, c.route.name
+	return nil
 }
 
 // originAllowed says whether the route's CORS rules let this origin publish.
@@ -101,14 +125,18 @@ func (c *call) originAllowed() bool {
 // readBody reads the whole body, at most so much, within a bounded time.
 func (c *call) readBody(most int64) ([]byte, error) {
 	tooLarge := &refusal{kind: bodyTooLarge, detail: fmt.Sprintf("At most %d bytes are taken.", most)}
-	if c.r.ContentLength > most {
+	if c.r.ContentLength > most || int64(len(c.kept.body)) > most {
 		return nil, tooLarge
+	}
+	if c.kept.read {
+		return c.kept.body, nil
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, most))
 	var over *http.MaxBytesError
 	switch {
 	case err == nil:
 		_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // there is nothing more to wait for
+		c.kept.body, c.kept.read = body, true
 		return body, nil
 	case errors.As(err, &over):
 		return nil, tooLarge
@@ -140,8 +168,11 @@ func publishFailed(c *call, err error) error {
 		c.outcome, c.answered = "client-gone", true
 		return nil
 	}
-	if errors.Is(err, flow.ErrTooLarge) {
+	switch {
+	case errors.Is(err, flow.ErrTooLarge):
 		return &refusal{kind: bodyTooLarge, detail: "The NATS server takes no message of that size.", cause: err}
+	case errors.Is(err, flow.ErrRefused):
+		return &refusal{kind: publishRefused, cause: err}
 	}
 	return openFailed(err)
 }

@@ -291,6 +291,7 @@ func TestReload_ALateRequestBeginsAgain(t *testing.T) {
 		r.reload(prices())
 		r.settled()
 		r.limiter.mu.Lock()
+		r.limiter.tokens = tokens{}
 		r.limiter.hook = func() {
 			r.reload(c.routes...)
 			r.settled()
@@ -303,6 +304,9 @@ func TestReload_ALateRequestBeginsAgain(t *testing.T) {
 			rd.want("price")
 		} else if got := r.get("/v1/prices/ACME").StatusCode; got != c.status {
 			t.Errorf("status %d", got)
+		}
+		if got := r.limiter.taken(); got.connects != 1 {
+			t.Errorf("beginning again has cost %+v", got)
 		}
 	}
 	if n := r.server.Admitted(); n > 1 {

@@ -239,6 +239,7 @@ func (rt *route) compilePublish(cr config.Route, cfg config.Config) error {
 func routeFormat(cr config.Route) flow.Format {
 	f := flow.Format{Data: cr.Data, Envelope: cr.Envelope, Event: cr.Event, Token: -1,
 		Headers: strings.Join(cr.Headers, ","), MaxBytes: int(cr.MaxEventBytes), IDs: cr.Resume.Enabled,
+		Named:    len(cr.Sources) > 1 && cr.Envelope != "none",
 		EndField: cr.End.Field, EndIn: strings.Join(cr.End.In, "\n")}
 	if cr.Envelope == "cloudevents" {
 		if f.Source = cr.EventSource; f.Source == "" {

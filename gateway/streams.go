@@ -12,13 +12,13 @@ import (
 // stream is what gateway keeps of an admitted stream: enough to give its admission back and to write its line in the log. It holds no
 // pointer and 48 bytes, because there may be a million of them.
 type stream struct {
-	number   uint64
-	user     ratelimit.User
-	addr     [16]byte
-	route    uint32 // index in Server.lives
-	gen      uint32 // odd while taken, so that no tag is 0 and an old tag never meets a new stream
-	link     uint32 // taken: the ground of its identity, 0 without one or before it is admitted; free: the next one that is
-	admitted uint8  // 1: as its user too, not only as its address
+	number  uint64
+	user    ratelimit.User
+	addr    [16]byte
+	route   uint32            // index in Server.lives
+	gen     uint32            // odd while taken, so that no tag is 0 and an old tag never meets a new stream
+	link    uint32            // taken: the ground of its identity, 0 without one or before it is admitted; free: the next one that is
+	counted ratelimit.Counted // where the limiter counts it
 }
 
 // ground is what the identity of a stream in the table rests on (see auth.Identity.Ground).
@@ -33,7 +33,7 @@ const (
 
 // admission is what the limiter gets back for it.
 func (st *stream) admission(route string) ratelimit.Admission {
-	return ratelimit.Admission{Addr: st.address(), User: st.user, Route: route, Admitted: st.admitted == 1}
+	return ratelimit.Admission{Addr: st.address(), User: st.user, Route: route, Counted: st.counted}
 }
 
 // streams is the table of admitted streams. An entry is the admission: whoever gives it back releases the limiter, and only the first
@@ -84,11 +84,11 @@ func (t *streams) take(route uint32, number uint64, addr netip.Addr) uint64 {
 
 // admit notes that the stream of a tag that is in the table has been admitted as its user too. It must be called before the last look at the
 // identity: whichever comes first, that look or the reload of what it rests on, finds what the other has left.
-func (t *streams) admit(tag uint64, user ratelimit.User, ground uint32) {
+func (t *streams) admit(tag uint64, user ratelimit.User, counted ratelimit.Counted, ground uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	st := t.at(uint32(tag))
-	st.user, st.link, st.admitted = user, ground, 1
+	st.user, st.link, st.counted = user, ground, counted
 	t.changes++
 }
 

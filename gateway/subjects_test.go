@@ -124,6 +124,26 @@ func TestPosition_FirstPresentWins(t *testing.T) {
 	r.get("/v1/prices/ACME?since=").problem(t, http.StatusBadRequest, "since-unsupported")
 }
 
+// A position that is there and cannot be read is not the same as none: whoever takes it for none begins live, and misses what was asked for.
+func TestPosition_IsNotHiddenInABrokenQuery(t *testing.T) {
+	const a = "1~aaaaaa.5"
+	without := prices()
+	without.Name, without.Path, without.Resume.Enabled = "without", "/v1/without/{symbol}", false
+	r := start(t, withRoutes(prices(), without))
+	for _, query := range []string{"last-event-id=%zz", "last%2Devent-id=%", "x=1;last-event-id=" + a, "last-event-id=" + a + ";x=1", "last-event-id=" + a + "&last-event-id=%",
+		"since=%zz", "%73ince=%zz", "x;since=1h", "%zz=1"} {
+		r.get("/v1/prices/ACME?"+query).problem(t, http.StatusBadRequest, "query-invalid")
+	}
+	for _, query := range []string{"utm=100%", "x=%zz&last-event-id=" + a, "last-event-id=" + a + "&x=1;y=2"} {
+		r.open("/v1/prices/ACME?" + query).want("$ready")
+	}
+	if opens := r.bridge.opens(); opens[1].Cursor != a || opens[2].Cursor != a {
+		t.Errorf("cursors %q, %q", opens[1].Cursor, opens[2].Cursor)
+	}
+	r.open("/v1/prices/ACME?last-event-id=%zz", "Last-Event-ID", a).want("$ready") // it is not even read
+	r.open("/v1/without/ACME?last-event-id=%zz").want("$ready")
+}
+
 func TestPosition_NeverRefuses(t *testing.T) {
 	r := start(t)
 	long := strings.Repeat("x", 20_000)

@@ -88,8 +88,8 @@ func (s *Server) serve(c *call, client delivery.Client, taken *bool) {
 // the pipeline's frames below it, its goroutine gets by with half the stack.
 type later struct {
 	http.ResponseWriter
-	do    *served
-	stale bool // nothing has been done: the route is not there any more
+	do   *served
+	kept kept
 }
 
 // Unwrap is for http.ResponseController.

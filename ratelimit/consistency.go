@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 
 	"headgate/internal/walk"
@@ -50,7 +49,7 @@ func (l *Limiter) look(open Open) (found []string) {
 	byRoute, yetMore := l.tally(l.userRoutes)
 	found = append(found, slices.Concat(broken, more, yetMore)...)
 	l.mu.Lock()
-	process, limits := tally{counted: l.streams}, maps.Clone(l.limits)
+	process := tally{counted: l.streams}
 	routes := map[string]*tally{}
 	for name, n := range l.routes {
 		routes[name] = &tally{counted: n}
@@ -58,7 +57,7 @@ func (l *Limiter) look(open Open) (found []string) {
 	l.mu.Unlock()
 	for a := range open.Admissions() {
 		addresses.count(keyOf(a.Addr))
-		if !a.Admitted {
+		if !a.admitted() {
 			continue
 		}
 		process.open++
@@ -68,7 +67,7 @@ func (l *Limiter) look(open Open) (found []string) {
 		routes[a.Route].open++
 		if a.User != Nobody {
 			users.count(key(a.User))
-			if limits[a.Route].StreamsPerUser > 0 {
+			if a.Counted == ByUserOnRoute {
 				byRoute.count(a.User.on(a.Route))
 			}
 		}
@@ -88,11 +87,7 @@ func (l *Limiter) look(open Open) (found []string) {
 	if l.cfg.StreamsPerUser > 0 {
 		found = append(found, users.judge("user", slack)...)
 	}
-	// Streams that were there before their route had such a limit are not counted, so only too much of it is wrong.
-	if most := byRoute.all; most.counted > most.open+slack {
-		found = append(found, "users on routes count more streams than are open")
-	}
-	return found
+	return append(found, byRoute.judge("user on a route", slack)...)
 }
 
 func (t tally) off(slack int) bool { return t.counted-t.open > slack || t.open-t.counted > slack }

@@ -58,17 +58,19 @@ func TestCheck_HoldsTheCountsAgainstTheStreams(t *testing.T) {
 	k := &kept{}
 	ann := UserOf("i", "ann")
 	for n, addr := range []string{"192.0.2.1", "192.0.2.1", "2001:db8::1", "192.0.2.3", "192.0.2.4", "192.0.2.5"} { // the last two share an entry
-		a := Admission{Addr: netip.MustParseAddr(addr), User: ann, Route: "a", Admitted: n != 0}
+		a := Admission{Addr: netip.MustParseAddr(addr), User: ann, Route: "a"}
 		if n == 3 {
 			a.User, a.Route = Nobody, "b"
 		}
-		if _, ok := l.Connect(a.Addr); !ok {
+		if _, ok := l.Connect(a.Addr, false); !ok {
 			t.Fatal("refused")
 		}
-		if a.Admitted {
-			if r, ok := l.Admit(a.User, a.Route); !ok {
+		if n != 0 {
+			counted, r, ok := l.Admit(a.User, a.Route, false)
+			if !ok {
 				t.Fatal(r)
 			}
+			a.Counted = counted
 		}
 		k.add(a)
 	}
@@ -89,7 +91,7 @@ func TestCheck_HoldsTheCountsAgainstTheStreams(t *testing.T) {
 		"an entry by address counts":   func() func() { address.streams++; return func() { address.streams-- } },
 		"an entry by user counts":      func() func() { user.streams--; return func() { user.streams++ } },
 		"the entries by user count":    func() func() { l.users.overflow.streams++; return func() { l.users.overflow.streams-- } },
-		"users on routes count more":   func() func() { onRoute.streams += 2; return func() { onRoute.streams -= 2 } },
+		"an entry by user on a route":  func() func() { onRoute.streams += 2; return func() { onRoute.streams -= 2 } },
 		"says something, and nobody finds": func() func() {
 			i := l.users.index[key(ann)]
 			delete(l.users.index, key(ann))
@@ -119,15 +121,15 @@ func TestCheck_WhileStreamsComeAndGo(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range 4 {
 		all.Go(func() {
-			a := Admission{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), User: UserOf("i", "ann"), Route: "a", Admitted: true}
+			a := Admission{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), User: UserOf("i", "ann"), Route: "a"}
 			for {
 				select {
 				case <-stop:
 					return
 				default:
 				}
-				l.Connect(a.Addr)
-				l.Admit(a.User, a.Route)
+				l.Connect(a.Addr, false)
+				a.Counted, _, _ = l.Admit(a.User, a.Route, false)
 				k.add(a)
 				l.Release(k.take())
 			}
@@ -140,7 +142,7 @@ func TestCheck_WhileStreamsComeAndGo(t *testing.T) {
 	}
 	close(stop)
 	all.Wait()
-	l.Connect(netip.MustParseAddr("192.0.2.1"))
+	l.Connect(netip.MustParseAddr("192.0.2.1"), false)
 	if found := checked(t, l, k); !strings.Contains(found, "an entry by address counts") {
 		t.Errorf("a leak is not found: %q", found)
 	}

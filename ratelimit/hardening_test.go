@@ -172,8 +172,8 @@ func TestClock_IsReadUnderTheLock(t *testing.T) {
 		}})
 	lock = &l.mu
 	for range 2 {
-		l.Connect(alice)
-		l.Admit(user(1), "r")
+		l.Connect(alice, false)
+		l.Admit(user(1), "r", false)
 		l.Publish(alice)
 		l.PublishAs(user(1), "r")
 	}

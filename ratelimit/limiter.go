@@ -62,7 +62,6 @@ type Limiter struct {
 	streams    int
 	limits     map[string]Route         // Config.Routes, or what SetRoutes says
 	routes     map[string]int           // open streams
-	counted    map[string]bool          // routes of which streams may be in userRoutes
 	connects   *table                   // by address
 	publishes  *table                   // by address
 	users      *table                   // streams and connects by user
@@ -80,7 +79,6 @@ func New(cfg Config) *Limiter {
 		perAddress: cfg.StreamsPerAddress > 0 || cfg.ConnectRate > 0,
 		perUser:    cfg.StreamsPerUser > 0 || cfg.UserConnectRate > 0,
 		routes:     make(map[string]int),
-		counted:    make(map[string]bool),
 		connects:   newTable(cfg.Addresses, rate.Limit(cfg.ConnectRate), burstOf(cfg.ConnectRate, cfg.ConnectBurst)),
 		publishes:  newTable(cfg.Addresses, rate.Limit(cfg.PublishRate), burstOf(cfg.PublishRate, 0)),
 		users:      newTable(cfg.Users, rate.Limit(cfg.UserConnectRate), burst),
@@ -108,19 +106,19 @@ func burstOf(perSecond float64, asked int) int {
 }
 
 // Connect is the first half of an admission: of an address. When the answer is true, the stream counts there until Release; when it is
-// false, nothing has been used up, and the refusal says why.
-func (l *Limiter) Connect(addr netip.Addr) (Refusal, bool) {
+// false, nothing has been used up, and the refusal says why. A request that begins again because of a reload has had its token: paid.
+func (l *Limiter) Connect(addr netip.Addr, paid bool) (Refusal, bool) {
 	l.mu.Lock()
-	r, ok := l.connect(keyOf(addr), l.now())
+	r, ok := l.connect(keyOf(addr), paid, l.now())
 	l.mu.Unlock()
 	return l.metrics.told(r, ok)
 }
 
-func (l *Limiter) connect(k key, now time.Time) (Refusal, bool) {
+func (l *Limiter) connect(k key, paid bool, now time.Time) (Refusal, bool) {
 	if l.full() { // it is not counted yet, but there is no use in asking who it is
 		return capReached(Streams), false
 	}
-	if !l.perAddress {
+	if !l.perAddress || paid && l.cfg.StreamsPerAddress <= 0 {
 		return Refusal{}, true
 	}
 	t := l.connects
@@ -135,7 +133,7 @@ func (l *Limiter) connect(k key, now time.Time) (Refusal, bool) {
 	if s == nil {
 		s = t.add(k)
 	}
-	if l.cfg.ConnectRate > 0 {
+	if l.cfg.ConnectRate > 0 && !paid {
 		if _, wait := t.take(s, now); wait > 0 {
 			return rateReached(own(ConnectRate, shared), wait, ownSpread), false
 		}
@@ -149,29 +147,31 @@ func (l *Limiter) connect(k key, now time.Time) (Refusal, bool) {
 func (l *Limiter) full() bool { return l.cfg.Streams > 0 && l.streams >= l.cfg.Streams }
 
 // Admit is the second half: of the process, the route and the user; Nobody has no limits of his own. When the answer is true, the stream
-// counts there too until Release; when it is false, nothing more has been used up.
-func (l *Limiter) Admit(user User, route string) (Refusal, bool) {
+// counts there too until Release, as it says; when it is false, nothing more has been used up. paid is as in Connect.
+func (l *Limiter) Admit(user User, route string, paid bool) (Counted, Refusal, bool) {
 	l.mu.Lock()
-	r, ok := l.admit(user, route, l.now())
+	counted, r, ok := l.admit(user, route, paid, l.now())
 	l.mu.Unlock()
-	return l.metrics.told(r, ok)
+	r, ok = l.metrics.told(r, ok)
+	return counted, r, ok
 }
 
 // admit looks at the caps before it takes tokens.
-func (l *Limiter) admit(user User, route string, now time.Time) (Refusal, bool) {
+func (l *Limiter) admit(user User, route string, paid bool, now time.Time) (Counted, Refusal, bool) {
 	if l.full() {
-		return capReached(Streams), false
+		return ByAddress, capReached(Streams), false
 	}
 	most := l.limits[route].Streams
 	if most > 0 && l.routes[route] >= most {
-		return capReached(StreamsPerRoute), false
+		return ByAddress, capReached(StreamsPerRoute), false
 	}
-	if r, ok := l.admitUser(user, route, now); !ok {
-		return r, false
+	counted, r, ok := l.admitUser(user, route, paid, now)
+	if !ok {
+		return ByAddress, r, false
 	}
 	l.routes[route]++ // a cap may come later
 	l.streams++
-	return Refusal{}, true
+	return counted, Refusal{}, true
 }
 
 // own is the limit to name: not that of the address when it only shares an entry.
@@ -182,8 +182,8 @@ func own(limit string, shared bool) string {
 	return limit
 }
 
-func (l *Limiter) takeGlobal(now time.Time) (Refusal, bool) {
-	if l.global == nil {
+func (l *Limiter) takeGlobal(paid bool, now time.Time) (Refusal, bool) {
+	if l.global == nil || paid {
 		return Refusal{}, true
 	}
 	r := l.global.ReserveN(now, 1)
@@ -195,13 +195,25 @@ func (l *Limiter) takeGlobal(now time.Time) (Refusal, bool) {
 	return Refusal{}, true
 }
 
+// Counted is where a stream counts. It is for whoever keeps the stream to remember: a route may have got a cap for each user since it was
+// admitted, or lost one, and then what counts now says nothing of it.
+type Counted uint8
+
+const (
+	ByAddress     Counted = iota // after Connect
+	ByUser                       // after Admit: for its user, its route and the process too
+	ByUserOnRoute                // the same, on a route that had a cap for each user: for that too
+)
+
 // Admission is what Release gives back.
 type Admission struct {
-	Addr     netip.Addr
-	User     User
-	Route    string
-	Admitted bool // by Admit too, not only by Connect
+	Addr    netip.Addr
+	User    User
+	Route   string
+	Counted Counted
 }
+
+func (a Admission) admitted() bool { return a.Counted != ByAddress }
 
 // Release gives a stream back. What was not admitted changes nothing, and is counted.
 func (l *Limiter) Release(a Admission) {
@@ -216,24 +228,24 @@ func (l *Limiter) Release(a Admission) {
 
 func (l *Limiter) release(k key, a Admission) bool {
 	counted := l.cfg.StreamsPerAddress > 0
-	if counted && !l.connects.has(k) || a.Admitted && !l.admitted(a.User, a.Route) {
+	if counted && !l.connects.has(k) || a.admitted() && !l.knows(a) {
 		return false
 	}
 	if counted {
 		l.connects.closed(k)
 	}
-	if !a.Admitted {
+	if !a.admitted() {
 		return true
 	}
 	l.streams--
 	if l.routes[a.Route]--; l.routes[a.Route] == 0 {
 		delete(l.routes, a.Route) // it may be gone for good
 	}
-	l.releaseUser(a.User, a.Route)
+	l.releaseUser(a)
 	return true
 }
 
-// admitted says whether there is such a stream to give back.
-func (l *Limiter) admitted(user User, route string) bool {
-	return l.routes[route] > 0 && l.userAdmitted(user)
+// knows says whether there is such a stream to give back.
+func (l *Limiter) knows(a Admission) bool {
+	return l.routes[a.Route] > 0 && l.knowsUser(a)
 }

@@ -8,15 +8,7 @@ func (l *Limiter) SetRoutes(routes map[string]Route) {
 	entrances := make(map[string]*rate.Limiter)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for name := range l.counted {
-		if l.routes[name] == 0 {
-			delete(l.counted, name)
-		}
-	}
 	for name, r := range routes {
-		if r.StreamsPerUser > 0 {
-			l.counted[name] = true
-		}
 		if r.PublishRate <= 0 {
 			continue
 		}

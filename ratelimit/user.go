@@ -33,39 +33,41 @@ func (u User) on(route string) key {
 }
 
 // admitUser looks at what the user has open, takes the tokens, his own and that of the process, and counts the stream.
-func (l *Limiter) admitUser(user User, route string, now time.Time) (Refusal, bool) {
+func (l *Limiter) admitUser(user User, route string, paid bool, now time.Time) (Counted, Refusal, bool) {
 	if user == Nobody {
-		return l.takeGlobal(now)
+		r, ok := l.takeGlobal(paid, now)
+		return ByUser, r, ok
 	}
 	perRoute := l.limits[route].StreamsPerUser
 	if perRoute > 0 {
 		if s := l.userRoutes.find(user.on(route), now); s != nil && int(s.streams) >= perRoute {
-			return capReached(own(StreamsPerUserAndRoute, l.shares(l.userRoutes, s))), false
+			return ByAddress, capReached(own(StreamsPerUserAndRoute, l.shares(l.userRoutes, s))), false
 		}
 	}
-	taken, r, ok := l.takeUser(key(user), now)
+	taken, r, ok := l.takeUser(key(user), paid, now)
 	if !ok {
-		return r, false
+		return ByAddress, r, false
 	}
-	if r, ok := l.takeGlobal(now); !ok {
+	if r, ok := l.takeGlobal(paid, now); !ok {
 		if taken != nil {
 			taken.CancelAt(now)
 		}
 		l.users.settle(key(user))
-		return r, false
+		return ByAddress, r, false
 	}
 	if l.cfg.StreamsPerUser > 0 {
 		l.users.opened(l.users.entry(key(user), now))
 	}
-	if perRoute > 0 {
-		l.userRoutes.opened(l.userRoutes.entry(user.on(route), now))
+	if perRoute <= 0 {
+		return ByUser, Refusal{}, true
 	}
-	return Refusal{}, true
+	l.userRoutes.opened(l.userRoutes.entry(user.on(route), now))
+	return ByUserOnRoute, Refusal{}, true
 }
 
 // takeUser takes the user's token, unless he has too many streams.
-func (l *Limiter) takeUser(k key, now time.Time) (*rate.Reservation, Refusal, bool) {
-	if !l.perUser {
+func (l *Limiter) takeUser(k key, paid bool, now time.Time) (*rate.Reservation, Refusal, bool) {
+	if !l.perUser || paid && l.cfg.StreamsPerUser <= 0 {
 		return nil, Refusal{}, true
 	}
 	s := l.users.entry(k, now)
@@ -73,7 +75,7 @@ func (l *Limiter) takeUser(k key, now time.Time) (*rate.Reservation, Refusal, bo
 	if most := l.cfg.StreamsPerUser; most > 0 && int(s.streams) >= most {
 		return nil, capReached(own(StreamsPerUser, shared)), false
 	}
-	if l.cfg.UserConnectRate <= 0 {
+	if l.cfg.UserConnectRate <= 0 || paid {
 		return nil, Refusal{}, true
 	}
 	taken, wait := l.users.take(s, now)
@@ -92,22 +94,22 @@ func (l *Limiter) shares(t *table, s *slot) bool {
 	return true
 }
 
-// userAdmitted says whether releaseUser would find the stream.
-func (l *Limiter) userAdmitted(user User) bool {
-	return user == Nobody || l.cfg.StreamsPerUser <= 0 || l.users.has(key(user))
+// knowsUser says whether releaseUser would find the stream.
+func (l *Limiter) knowsUser(a Admission) bool {
+	if a.User == Nobody {
+		return true
+	}
+	return (l.cfg.StreamsPerUser <= 0 || l.users.has(key(a.User))) && (a.Counted != ByUserOnRoute || l.userRoutes.has(a.User.on(a.Route)))
 }
 
-func (l *Limiter) releaseUser(user User, route string) {
-	if user == Nobody {
+func (l *Limiter) releaseUser(a Admission) {
+	if a.User == Nobody {
 		return
 	}
 	if l.cfg.StreamsPerUser > 0 {
-		l.users.closed(key(user))
+		l.users.closed(key(a.User))
 	}
-	if !l.counted[route] {
-		return
-	}
-	if k := user.on(route); l.userRoutes.has(k) { // it was not counted before the route had such a limit
-		l.userRoutes.closed(k)
+	if a.Counted == ByUserOnRoute {
+		l.userRoutes.closed(a.User.on(a.Route))
 	}
 }

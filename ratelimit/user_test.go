@@ -25,10 +25,6 @@ func mustRefuseUser(t testing.TB, l *Limiter, user User, route, cause, limit str
 	}
 }
 
-func (l *Limiter) giveBackAs(user User, route string) {
-	l.Release(Admission{Addr: alice, User: user, Route: route, Admitted: true})
-}
-
 func user(i int) User { return UserOf("issuer", fmt.Sprint(i)) }
 
 func TestUserOf_TellsIssuersAndSubsApart(t *testing.T) {
@@ -117,8 +113,63 @@ func TestUsers_RoutesWithoutALimitGiveNothingBackOfOneThatHasIt(t *testing.T) {
 	mustAdmitUser(t, l, user(3), "other")
 	l.giveBackAs(user(3), "other")
 	l.SetRoutes(nil)
-	if l.userRoutes.len() > 0 || l.userRoutes.overflow.streams > 0 || len(l.counted) > 0 {
-		t.Errorf("left: %d, %d, %v", l.userRoutes.len(), l.userRoutes.overflow.streams, l.counted)
+	if l.userRoutes.len() > 0 || l.userRoutes.overflow.streams > 0 {
+		t.Errorf("left: %d, %d", l.userRoutes.len(), l.userRoutes.overflow.streams)
+	}
+}
+
+// What newcomers share is as much worth after reloads that give routes a cap for each user and take it away again: a stream that was not
+// counted gives nothing back, and one that was does, whatever its route says by then.
+func TestSetRoutes_ACapThatComesOrGoesWearsDownNothing(t *testing.T) {
+	few, none := map[string]Route{"few": {StreamsPerUser: 2}}, map[string]Route{"few": {}}
+	both := map[string]Route{"few": {StreamsPerUser: 2}, "other": {StreamsPerUser: 2}}
+	l := New(Config{Routes: few, Addresses: 10, Users: 1})
+	mustAdmitUser(t, l, user(1), "few")
+	mustAdmitUser(t, l, user(2), "few")   // as a newcomer
+	mustAdmitUser(t, l, user(3), "few")   // likewise: what they share is used up
+	mustAdmitUser(t, l, user(4), "other") // this one has no cap, yet
+	l.SetRoutes(both)
+	l.giveBackAs(user(4), "other")
+	mustRefuseUser(t, l, user(5), "few", Cap, Overflow)
+	l.SetRoutes(none)
+	mustAdmitUser(t, l, user(6), "few") // now there is none here
+	l.SetRoutes(both)
+	l.giveBackAs(user(6), "few")
+	mustRefuseUser(t, l, user(5), "few", Cap, Overflow)
+	l.SetRoutes(none)
+	for i := 1; i <= 3; i++ {
+		l.giveBackAs(user(i), "few")
+	}
+	if l.userRoutes.len() > 0 || l.userRoutes.overflow.streams > 0 {
+		t.Errorf("left: %d, %d", l.userRoutes.len(), l.userRoutes.overflow.streams)
+	}
+	if got := testutil.ToFloat64(l.metrics.unknown); got != 0 {
+		t.Errorf("%v unknown releases", got)
+	}
+}
+
+// Who begins again because of a reload has his tokens already. The caps are asked again: the place was given back.
+func TestPaid_TakesNoTokenAndMeetsTheCaps(t *testing.T) {
+	c := newClock()
+	for _, streams := range []int{0, 2} { // without a cap nothing of him is remembered
+		l := New(Config{ConnectRate: 1, UserConnectRate: 1, GlobalConnectRate: 1, StreamsPerAddress: streams, StreamsPerUser: streams, Addresses: 10, Users: 10, Now: c.now})
+		for range 2 {
+			if r, ok := l.bothPaid(alice, user(1), "r", true); !ok {
+				t.Fatalf("%+v", r)
+			}
+		}
+		if streams == 0 && l.connects.len()+l.users.len() > 0 {
+			t.Errorf("%d addresses and %d users are remembered for nothing", l.connects.len(), l.users.len())
+		}
+		if streams > 0 {
+			if r, ok := l.bothPaid(alice, user(1), "r", true); ok || r.Limit != StreamsPerAddress {
+				t.Errorf("beyond the cap: %v, %+v", ok, r)
+			}
+			l.giveBackAs(user(1), "r")
+		}
+		mustAdmitUser(t, l, user(1), "r") // all three have their token still
+		checkTable(t, l.connects)
+		checkTable(t, l.users)
 	}
 }
 
@@ -212,13 +263,13 @@ func TestConnect_AloneUsesUpNothingOfOthers(t *testing.T) {
 	c := newClock()
 	l := New(Config{Streams: 2, GlobalConnectRate: 2, Routes: map[string]Route{"r": {Streams: 2}}, StreamsPerAddress: 50, Addresses: 100, Users: 10, Now: c.now})
 	for range 50 {
-		if r, ok := l.Connect(bob); !ok {
+		if r, ok := l.Connect(bob, false); !ok {
 			t.Fatalf("refused: %+v", r)
 		}
 	}
 	mustAdmitUser(t, l, user(1), "r")
 	mustAdmitUser(t, l, user(2), "r")
-	if _, ok := l.Connect(bob); ok {
+	if _, ok := l.Connect(bob, false); ok {
 		t.Error("an address is admitted beyond its cap")
 	}
 	for range 50 {

@@ -214,7 +214,8 @@ function brief(data) {
   const envelope = parseJSON(data);
   if (!envelope || envelope.data === undefined) return data;
   const inner = typeof envelope.data === 'string' ? envelope.data : JSON.stringify(envelope.data);
-  return `${envelope.subject ?? envelope.key}  ${inner}`;
+  const from = envelope.source === undefined ? '' : `${envelope.source}: `; // on routes with several sources
+  return `${from}${envelope.subject ?? envelope.key}  ${inner}`;
 }
 
 function detail(entry) {

@@ -242,7 +242,8 @@ export class Stream {
   }
 
   #backoff() {
-    const most = Math.max(this.#retry, Math.min(this.#retry * 2 ** ++this.#failures, MAX_BACKOFF));
+    const first = Math.max(this.#retry, 1); // nothing, doubled, stays nothing
+    const most = Math.max(first, Math.min(first * 2 ** ++this.#failures, MAX_BACKOFF));
     return this.#retry + Math.random() * (most - this.#retry); // never sooner than the stream has asked for
   }
 

@@ -257,7 +257,8 @@ func checkCredentials(n *NATS, read reader, r *report) {
 	add(n.CredsFile != "", "NATS_CREDS_FILE")
 	add(n.NkeyFile != "", "NATS_NKEY_FILE")
 	add(n.User != "", "NATS_USER")
-	add(n.Token != "" || n.TokenFile != "", "NATS_TOKEN")
+	add(n.TokenFile != "", "NATS_TOKEN_FILE") // whose content stands in Token too
+	add(n.Token != "" && n.TokenFile == "", "NATS_TOKEN")
 	add(strings.Contains(n.URL, "@"), "a user in NATS_URL")
 	if len(kinds) > 1 {
 		r.fail(Problem{Variable: kinds[0], Message: "given together with " + orList(kinds[1:]), Expected: "one kind of credentials",

@@ -18,7 +18,7 @@ type routesFile struct {
 type sharedYAML struct {
 	Auth          authYAML      `yaml:"auth" doc:"who may use the route"`
 	Data          val[string]   `yaml:"data" doc:"what a message's payload is: text, JSON that is checked, or bytes sent as base64" oneof:"text,json,base64" def:"text"`
-	Envelope      val[string]   `yaml:"envelope" doc:"headgate = data is a JSON object of subject or key, time, id, headers and data; cloudevents = data is a CloudEvent (cloudevents.io, 1.0, JSON)" oneof:"none,headgate,cloudevents" def:"none; headgate where all sources are kv"`
+	Envelope      val[string]   `yaml:"envelope" doc:"headgate = data is a JSON object of subject or key, source where there are several, time, id, headers and data; cloudevents = data is a CloudEvent (cloudevents.io, 1.0, JSON)" oneof:"none,headgate,cloudevents" def:"none; headgate where all sources are kv"`
 	Headers       []val[string] `yaml:"headers" doc:"message headers that the envelope may show; cloudevents has them as attributes, without all but letters and digits" example:"[Content-Type]"`
 	Heartbeat     val[Duration] `yaml:"heartbeat" doc:"longest silence on a stream" def:"SSE_HEARTBEAT" min:"1000000000" example:"15s"`
 	SlowConsumer  val[string]   `yaml:"slow_consumer" doc:"what happens to a client that falls too far behind" oneof:"disconnect,drop_oldest" def:"SSE_SLOW_CONSUMER"`

@@ -184,3 +184,15 @@ func TestSecrets_OfTheRoutesFileAreInNoExcerpt(t *testing.T) {
 		}
 	}
 }
+
+// The message names the variable that was given, not its sibling.
+func TestSecrets_TwoKindsOfCredentialsAreNamedAsTheyWereGiven(t *testing.T) {
+	for given, want := range map[string]string{"NATS_TOKEN_FILE=/run/token": "NATS_TOKEN_FILE", "NATS_TOKEN=t": "NATS_TOKEN"} {
+		_, _, err := Load(Options{Environ: []string{"AUTH_MODE=none", "SUBJECTS_ALLOW=a", "NATS_USER=u", given},
+			ReadFile: func(string) ([]byte, error) { return []byte("t"), nil }})
+		list, _ := err.(Errors)
+		if len(list) != 1 || list[0].Variable != "NATS_USER" || list[0].Message != "given together with "+want {
+			t.Errorf("%s: %v", given, err)
+		}
+	}
+}

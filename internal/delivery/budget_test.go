@@ -20,7 +20,7 @@ func TestBudget_IsATokenBucket(t *testing.T) {
 		for range rapid.IntRange(1, 100).Draw(t, "steps") {
 			now += int64(rapid.IntRange(0, 40).Draw(t, "pause")) * int64(time.Second) / 32
 			n := rapid.IntRange(1, perSecond).Draw(t, "events")
-			left, due := b.take(p, now, n, 100)
+			left, due := b.take(now, p.toll(n, 100), p.deepest())
 			want := model.AllowN(start.Add(time.Duration(now)), n)
 			if got := due <= now; got != want {
 				t.Fatalf("%d of %d a second: %v, want %v", n, perSecond, got, want)
@@ -29,8 +29,49 @@ func TestBudget_IsATokenBucket(t *testing.T) {
 				b = left
 				continue
 			}
-			if _, then := b.take(p, due, n, 100); then > due {
+			if _, then := b.take(due, p.toll(n, 100), p.deepest()); then > due {
 				t.Fatal("it is not affordable when it was said to be")
+			}
+		}
+	})
+}
+
+// What a client is given of a run is what its bucket would allow entry by entry, wherever it begins and however full it is.
+func TestBudget_OfARunIsThatOfItsEntries(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := &Policy{EventsPerSecond: rapid.Float64Range(0.5, 2000).Draw(t, "rate"), BytesPerSecond: rapid.IntRange(0, 20_000).Draw(t, "bytes")}
+		s := newShard(New(Config{Shards: 1}))
+		g := &group{policy: p, limited: true}
+		s.now = int64(time.Hour)
+		for range rapid.IntRange(1, 12).Draw(t, "entries") {
+			e := g.log.open(&s.buffers, s.now)
+			e.buf = make([]byte, rapid.IntRange(1, 4000).Draw(t, "length"))
+			e.events = rapid.IntRange(1, 300).Draw(t, "events")
+			g.log.seal(&s.buffers, s.now)
+		}
+		r := s.gatherRun(g, g.log.unsent)
+		r = r.from(rapid.Uint64Range(r.first.seq, r.last.seq).Draw(t, "from"))
+		was := budget{s.now + rapid.Int64Range(-2e9, 2e9).Draw(t, "full"), s.now + rapid.Int64Range(-2e9, 2e9).Draw(t, "bytes full")}
+		*s.budgets.of(7) = was
+
+		want, n, b := (*entry)(nil), 0, was
+		for e := r.first; e != r.last.next; e = e.next {
+			left, due := b.take(s.now, p.toll(e.events, len(e.bytes)), p.deepest())
+			if due > s.now {
+				break
+			}
+			want, b, n = e, left, n+len(e.bytes)
+		}
+		got := r
+		if !s.budgets.of(7).reaches(r.latest) {
+			got = s.afforded(7, g, r)
+		}
+		if got.last != want || len(got.bytes) != n {
+			t.Fatalf("%d bytes, want %d", len(got.bytes), n)
+		}
+		if want != nil {
+			if s.budgets.of(7).pay(s.now, got.toll); *s.budgets.of(7) != b {
+				t.Fatalf("left %+v, want %+v", *s.budgets.of(7), b)
 			}
 		}
 	})
@@ -43,7 +84,7 @@ func TestBudget_SurvivesAbsurdRates(t *testing.T) {
 		var b budget
 		for range 3 {
 			var due int64
-			if b, due = b.take(p, now, 1<<20, 1); due < now || b.events < now {
+			if b, due = b.take(now, p.toll(1<<20, 1), p.deepest()); due < now || b.events < now {
 				t.Errorf("%g a second: full at %d, due at %d", perSecond, b.events, due)
 			}
 			now = due
@@ -74,14 +115,18 @@ func TestBudget_CostsNothingWithoutLimits(t *testing.T) {
 // 1,500 ns.
 func BenchmarkBudget(b *testing.B) {
 	s := newShard(New(Config{Shards: 1}))
-	g := &group{policy: &Policy{EventsPerSecond: 1e7, BytesPerSecond: 1 << 40}, limited: true}
+	p := &Policy{EventsPerSecond: 1e7, BytesPerSecond: 1 << 40}
 	e := &entry{events: 1, bytes: make([]byte, 200)}
+	r := run{bytes: e.bytes, first: e, last: e, toll: p.toll(1, 200)}
 	const clients = 10_000
 	for i := uint32(0); b.Loop(); i = (i + 1) % clients {
 		s.now += 1000
-		if !s.affords(i, g, e) {
+		if i%sliceSends == 0 {
+			r.latest = r.toll.latest(s.now, p.deepest())
+		}
+		if !s.budgets.of(i).reaches(r.latest) {
 			b.Fatal("not affordable")
 		}
-		s.charge(i, g, e)
+		s.budgets.of(i).pay(s.now, r.toll)
 	}
 }

@@ -95,7 +95,7 @@ func (s *shard) took(g *group, sl *slot, sd *side, n int) {
 		sl.next, sl.told = e.seq+1, e.version
 		sl.events += uint64(e.events)
 		if g.limited {
-			s.charge(g.members[sl.member], g, e)
+			s.budgets.of(g.members[sl.member]).pay(s.now, g.toll(e))
 		}
 		if e.end != None && sd.end == None {
 			sd.end, sd.by = e.end, s.now+int64(endGrace)

@@ -21,6 +21,7 @@ type entry struct {
 	version uint32 // of the position behind it
 	along   bool   // the members that are looked at are given it
 	looks   uint32 // of the group's rounds when that began; of the tail, when a round last sealed one
+	toll    toll   // what it takes from a budget, once it is sent along in a group with budgets
 	sum     amount // everything up to its end; of the tail, up to its beginning
 
 	// The position in front of it and its version, while it is the tail and has events: behind everything that has been sealed.

@@ -277,7 +277,8 @@ func TestMembersOfAllKinds(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		policy := Policy{Heartbeat: time.Minute, IDs: true, BufferBytes: 50_000}
 		if rapid.Bool().Draw(rt, "limited") {
-			policy.EventsPerSecond = float64(rapid.SampledFrom([]int{5, 20}).Draw(rt, "rate"))
+			policy.EventsPerSecond = float64(rapid.SampledFrom([]int{5, 20, 300}).Draw(rt, "rate"))
+			policy.BytesPerSecond = rapid.SampledFrom([]int{0, 0, 200_000}).Draw(rt, "bytes a second")
 		}
 		if rapid.Bool().Draw(rt, "drop oldest") {
 			gap := JumpGap{Source: "s", Live: sse.NewFrame("$gap", []byte("{}")), State: sse.NewFrame("$gap", []byte("{}"))}

@@ -17,81 +17,36 @@ import (
 // such as heartbeats and $gap, are not counted.
 
 const (
-	// rateBucket is how long a full budget takes to fill, so how much may be sent at once.
-	rateBucket = int64(time.Second)
 	// ratePatience is how long a client may be behind for want of budget.
 	ratePatience = int64(time.Second)
-	// rateLongest bounds what absurd rates make of that: three years.
-	rateLongest = 1e17
 	// pacedStep is how often those that wait for their budget are looked at.
 	pacedStep = int64(20 * time.Millisecond)
-	// roundsOfBudget is how many rounds a full budget is at least good for: a round goes to a client whole or not at all.
+	// roundsOfBudget is how many entries a full budget is at least good for: an entry goes to a client whole or not at all.
 	roundsOfBudget = 4
 )
 
 // limited says whether clients have budgets.
 func (p *Policy) limited() bool { return p.EventsPerSecond > 0 || p.BytesPerSecond > 0 }
 
-// budget is a client's: for events and for bytes the time at which the bucket will be full again (the generic cell rate algorithm, which
-// decides as a token bucket does and needs one number).
-type budget struct{ events, bytes int64 }
+// toll is what an entry takes from the budget of a client of the group.
+func (g *group) toll(e *entry) toll { return g.policy.toll(e.events, len(e.bytes)) }
 
-// budgets is a table beside the slots, with room only where clients have budgets. It holds no pointers to anything but its slabs.
-type budgets struct{ slabs []*[slabSize]budget }
-
-// of is the budget of a slot.
-func (t *budgets) of(i uint32) *budget {
-	n := int(i / slabSize)
-	for n >= len(t.slabs) {
-		t.slabs = append(t.slabs, nil)
+// afforded is as much of a run as the client of a slot can be given now: for those whose budget may not be enough for all.
+func (s *shard) afforded(i uint32, g *group, r run) run {
+	b, deepest := *s.budgets.of(i), g.policy.deepest()
+	part := run{first: r.first}
+	n := 0
+	for e := r.first; e != r.last.next; e = e.next {
+		left, due := b.take(s.now, e.toll, deepest)
+		if due > s.now {
+			break
+		}
+		b = left
+		n += len(e.bytes)
+		part.last, part.events, part.toll = e, part.events+uint64(e.events), part.toll.plus(e.toll)
 	}
-	if t.slabs[n] == nil {
-		t.slabs[n] = new([slabSize]budget)
-	}
-	return &t.slabs[n][i%slabSize]
-}
-
-// cost is how long a full bucket takes to get n back, and how much of that may be missing before nothing more is given. A bucket holds
-// one at least.
-func cost(n int, perSecond float64) (take, most int64) {
-	one := float64(time.Second) / perSecond
-	return int64(min(float64(n)*one, rateLongest)), max(rateBucket, int64(min(one, rateLongest)))
-}
-
-// after is the time at which a bucket that is full again at full will be so, less n, and from when on that many may be taken: when they
-// are there, or when it is full and they never will be.
-func after(full, now int64, n int, perSecond float64) (then, due int64) {
-	take, most := cost(n, perSecond)
-	then = max(full, now) + take
-	return then, min(then-most, full)
-}
-
-// take is the budget less so many events and bytes, and from when on they may be taken.
-func (b budget) take(p *Policy, now int64, events, bytes int) (left budget, due int64) {
-	left, due = b, now
-	if p.EventsPerSecond > 0 {
-		var d int64
-		left.events, d = after(b.events, now, events, p.EventsPerSecond)
-		due = max(due, d)
-	}
-	if p.BytesPerSecond > 0 {
-		var d int64
-		left.bytes, d = after(b.bytes, now, bytes, float64(p.BytesPerSecond))
-		due = max(due, d)
-	}
-	return left, due
-}
-
-// affords says whether the client of a slot may be given an entry now.
-func (s *shard) affords(i uint32, g *group, e *entry) bool {
-	_, due := s.budgets.of(i).take(g.policy, s.now, e.events, len(e.bytes))
-	return due <= s.now
-}
-
-// charge takes an entry that the client has been given from its budget.
-func (s *shard) charge(i uint32, g *group, e *entry) {
-	b := s.budgets.of(i)
-	*b, _ = b.take(g.policy, s.now, e.events, len(e.bytes))
+	part.bytes = r.bytes[:n]
+	return part
 }
 
 // fillsRound says whether a tail is as large as a round may be for clients with budgets.
@@ -101,7 +56,7 @@ func (g *group) fillsRound(t *entry) bool {
 		p.BytesPerSecond > 0 && len(t.buf) >= p.BytesPerSecond/roundsOfBudget
 }
 
-// refuse keeps the place of a quiet client that cannot afford the entry of a round.
+// refuse keeps the place of a quiet client at an entry that it cannot afford.
 func (s *shard) refuse(i uint32, sl *slot, g *group, e *entry) {
 	sd := s.side(i, sl)
 	s.hold(g, sd, e)
@@ -114,10 +69,10 @@ func (s *shard) reach(i uint32, sd *side, g *group) *entry {
 	if sd.read != nil {
 		return nil
 	}
-	b := *s.budgets.of(i)
+	b, deepest := *s.budgets.of(i), g.policy.deepest()
 	total := 0
 	for e := sd.entry; e != nil && e.bytes != nil && total < flushBytes; e = e.next {
-		left, due := b.take(g.policy, s.now, e.events, len(e.bytes))
+		left, due := b.take(s.now, g.toll(e), deepest)
 		if due > s.now && (e != sd.entry || sd.sent == 0) {
 			return e
 		}
@@ -133,7 +88,7 @@ func (s *shard) overspent(i uint32, sl *slot, sd *side, g *group) {
 		sd.over = s.now
 		s.stats.rateWaits++
 	}
-	_, due := s.budgets.of(i).take(g.policy, s.now, sd.entry.events, len(sd.entry.bytes))
+	_, due := s.budgets.of(i).take(s.now, g.toll(sd.entry), g.policy.deepest())
 	s.pace(i, sl, sd, due)
 }
 
@@ -227,12 +182,12 @@ func (s *shard) rationed(i uint32, r *readState, g *group, b flow.Batch) flow.Ba
 	if !g.limited || b.Err != nil {
 		return b
 	}
-	left := s.budgets.of(i)
+	left, deepest := s.budgets.of(i), g.policy.deepest()
 	for n, e := range b.Events {
 		if e.Frame == nil {
 			continue
 		}
-		then, due := left.take(g.policy, s.now, 1, e.Frame.Len())
+		then, due := left.take(s.now, g.policy.toll(1, e.Frame.Len()), deepest)
 		if due > s.now {
 			rest := b
 			rest.Events = b.Events[n:]

@@ -93,10 +93,9 @@ func (s *shard) beginRound(g *group) bool {
 	return true
 }
 
-// takeAlong seals what has come since the round began, so that the members that are still to come are given it at once. Where there are
-// budgets each entry is a decision of its own, and the larger the entries the fewer they are.
+// takeAlong seals what has come since the round began, so that the members that are still to come are given it at once.
 func (s *shard) takeAlong(g *group) {
-	if g.log.pending() && !g.limited && g.round.looks-g.log.tail.looks > uint32(len(g.members)/lapParts) {
+	if g.log.pending() && g.round.looks-g.log.tail.looks > uint32(len(g.members)/lapParts) {
 		s.sealForRound(g)
 	}
 }

@@ -8,15 +8,17 @@ type run struct {
 	bytes       []byte
 	first, last *entry
 	events      uint64
+
+	// Where there are budgets: what all that takes from one, and when one must be full again at the latest so that this can be taken.
+	toll   toll
+	latest budget
 }
 
 // gatherRun lists what whoever waits for e is given from now on. It ends where something is to happen to the client.
 func (s *shard) gatherRun(g *group, e *entry) run {
 	r := run{bytes: e.bytes, first: e, last: e, events: uint64(e.events)}
 	g.sendAlong(e)
-	if g.limited {
-		return r
-	}
+	r.toll = e.toll
 	for e.end == None && e.again == nil && e.next.bytes != nil && len(r.bytes)+len(e.next.bytes) <= runLimit {
 		if e == r.first {
 			s.runBytes = append(s.runBytes[:0], e.bytes...)
@@ -26,14 +28,22 @@ func (s *shard) gatherRun(g *group, e *entry) run {
 		s.runBytes = append(s.runBytes, e.bytes...)
 		r.bytes, r.last = s.runBytes, e
 		r.events += uint64(e.events)
+		r.toll = r.toll.plus(e.toll)
+	}
+	if g.limited {
+		r.latest = r.toll.latest(s.now, g.policy.deepest())
 	}
 	return r
 }
 
 // sendAlong notes from where on the members are given an entry: once that is so, it stays so.
 func (g *group) sendAlong(e *entry) {
-	if !e.along {
-		e.along, e.looks = true, g.round.looks
+	if e.along {
+		return
+	}
+	e.along, e.looks = true, g.round.looks
+	if g.limited {
+		e.toll = g.toll(e)
 	}
 }
 
@@ -42,6 +52,7 @@ func (r run) from(seq uint64) run {
 	for r.first.seq < seq {
 		r.bytes = r.bytes[len(r.first.bytes):]
 		r.events -= uint64(r.first.events)
+		r.toll, r.latest = r.toll.minus(r.first.toll), r.latest.later(r.first.toll)
 		r.first = r.first.next
 	}
 	return r
@@ -53,13 +64,16 @@ func (s *shard) offer(g *group, i uint32, r run) bool {
 	if sl.state != live || sl.next < r.first.seq || sl.next > r.last.seq {
 		return false
 	}
+	last := r.last
 	r = r.from(sl.next)
 	if sl.hasSide {
 		return s.offerSide(g, i, sl, r.first)
 	}
-	if g.limited && !s.affords(i, g, r.first) {
-		s.refuse(i, sl, g, r.first)
-		return false
+	if g.limited && !s.budgets.of(i).reaches(r.latest) {
+		if r = s.afforded(i, g, r); r.last == nil {
+			s.refuse(i, sl, g, r.first)
+			return false
+		}
 	}
 	n, err := send(sl.fd, r.bytes)
 	s.stats.sends++
@@ -67,7 +81,7 @@ func (s *shard) offer(g *group, i uint32, r run) bool {
 	sl.written = s.tick
 	switch {
 	case n == len(r.bytes):
-		s.given(g, i, sl, &r)
+		s.given(g, i, sl, &r, last)
 	case err != nil && !wouldBlock(err):
 		s.end(i, writeReason(err))
 	default:
@@ -76,15 +90,17 @@ func (s *shard) offer(g *group, i uint32, r run) bool {
 	return true
 }
 
-// given moves a quiet member behind the run.
-func (s *shard) given(g *group, i uint32, sl *slot, r *run) {
+// given moves a quiet member behind what it has been given of a run, which may be less than all where it has a budget.
+func (s *shard) given(g *group, i uint32, sl *slot, r *run, last *entry) {
 	e := r.last
 	sl.next, sl.told = e.seq+1, e.version
 	sl.events += r.events
 	if g.limited {
-		s.charge(i, g, e)
+		s.budgets.of(i).pay(s.now, r.toll)
 	}
 	switch {
+	case e != last:
+		s.refuse(i, sl, g, e.next)
 	case e.end != None:
 		s.stop(i, e.end)
 	case e.again != nil:
@@ -99,6 +115,9 @@ func (s *shard) givenPart(g *group, i uint32, sl *slot, r *run, n int) {
 		n -= len(e.bytes)
 		sl.next, sl.told = e.seq+1, e.version
 		sl.events += uint64(e.events)
+		if g.limited {
+			s.budgets.of(i).pay(s.now, e.toll)
+		}
 	}
 	sd := s.side(i, sl)
 	s.hold(g, sd, e)

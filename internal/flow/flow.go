@@ -177,6 +177,8 @@ type Format struct {
 	Headers  string // comma list, in order, of the message headers an envelope may show
 	MaxBytes int    // larger payloads become a $gap; 0 = no bound
 	IDs      bool   // the envelope shows ids
+	Named    bool   // the envelope names the source of each message: the route has several
+	Name     string // which one that is, its Spec.Name; bridge fills it in where Named, so that each source has a format of its own
 	EndField string // the message whose JSON payload has one of EndIn in this field ends the stream; "" = none does
 	EndIn    string // JSON values, one per line
 }

@@ -110,7 +110,7 @@ func (d *dataConn) deliver(l *link, it *item) {
 	if l.skips(it.Subject) {
 		return
 	}
-	r := d.frame(&it.Item, l.src.format)
+	r := d.frame(&it.Item, l.form)
 	f := r.Frame
 	if r.Refused {
 		f = d.core.gap(r.Reason, l.name)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"headgate/bridge/internal/encode"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 	"headgate/internal/gap"
@@ -15,8 +16,8 @@ import (
 // Open subscribes to what the request asks for, waits until NATS has confirmed it, and finds out where the client's cursor stands.
 // Its errors are flow.ErrUnavailable, ErrUnconfirmed, ErrRefused and ErrTopics, or that of ctx.
 func (c *Core) Open(ctx context.Context, req flow.Request) (flow.Opened, error) {
-	s := &Source{core: c, format: c.format(req.Format)}
-	waits, err := s.acquire(req.Sources)
+	s := &Source{core: c}
+	waits, err := s.acquire(req.Sources, req.Format)
 	if err == nil {
 		err = c.await(ctx, waits)
 	}
@@ -32,13 +33,14 @@ func (c *Core) Open(ctx context.Context, req flow.Request) (flow.Opened, error) 
 }
 
 // acquire makes a link for each subject of the request.
-func (s *Source) acquire(specs []flow.Spec) (waits []*wait, err error) {
+func (s *Source) acquire(specs []flow.Spec, format flow.Format) (waits []*wait, err error) {
 	n := 0
 	for _, spec := range specs {
 		n += len(spec.Subjects)
 	}
 	s.links = make([]link, 0, n)
 	for _, spec := range specs {
+		form := s.core.format(encode.Of(format, spec.Name))
 		for _, subj := range spec.Subjects {
 			d := s.core.connOf(subj)
 			t, w, err := d.acquire(subj, spec.RingSize, spec.RingAge)
@@ -48,7 +50,7 @@ func (s *Source) acquire(specs []flow.Spec) (waits []*wait, err error) {
 			if w != nil {
 				waits = append(waits, w)
 			}
-			l := link{src: s, topic: t, name: spec.Name, entry: s.entryOf(d)}
+			l := link{src: s, topic: t, name: spec.Name, form: form, entry: s.entryOf(d)}
 			l.skip = s.before(subj)
 			s.add(l)
 		}

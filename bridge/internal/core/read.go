@@ -139,7 +139,7 @@ func (s *Source) frameOf(st step) *sse.Frame {
 	if st.it == nil {
 		return s.core.gap(st.reason, st.link.name)
 	}
-	r := s.conns[st.link.entry].frame(&st.it.Item, s.format)
+	r := s.conns[st.link.entry].frame(&st.it.Item, st.link.form)
 	if r.Refused {
 		return s.core.gap(r.Reason, st.link.name)
 	}

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"headgate/bridge/internal/encode"
 	"headgate/internal/cursor"
 	"headgate/internal/flow"
 )
@@ -16,11 +15,10 @@ const closeWait = time.Second
 // Source is the topics of one request. It implements flow.Source.
 type Source struct {
 	// fixed after Open
-	core   *Core
-	format *encode.Format
-	links  []link
-	conns  []*dataConn  // the entries of the position
-	one    [1]*dataConn // room for conns, as most sources use one connection
+	core  *Core
+	links []link
+	conns []*dataConn  // the entries of the position
+	one   [1]*dataConn // room for conns, as most sources use one connection
 
 	sink   flow.Sink // set by Attach, before any link can be seen
 	closed atomic.Bool

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"headgate/bridge/internal/encode"
 )
 
 // topic is one subject or pattern with one upstream subscription. There may be a hundred thousand of them, so what few need
@@ -40,7 +42,8 @@ type wait struct {
 type link struct {
 	src   *Source
 	topic *topic
-	name  string   // the route's name for the source
+	name  string // the route's name for the source
+	form  *encode.Format
 	skip  []string // patterns before it in the source: what matches one of them belongs to that topic
 	entry uint8    // of the position
 	lead  bool     // the first with its name on its connection: it alone tells of a lost connection

@@ -17,9 +17,14 @@ import (
 // A message that is an event already (received.go) keeps its attributes; of any other headgate is the producer.
 type cloudEvent struct {
 	source     string
+	name       string      // of the route's source, where the events say it; else ""
 	extensions []extension // of the route's headers
 	typed      bool        // the route lets Content-Type through
 }
+
+// nameAttribute says which source of a route an event is from. Nobody else's attribute or header has that name on such a route: whoever
+// reads it relies on it.
+const nameAttribute = "headgatesource"
 
 // extension is a message header that becomes an attribute.
 type extension struct{ header, name string }
@@ -31,7 +36,7 @@ func compileCloudEvent(f flow.Format, headers []string) *cloudEvent {
 	if f.Envelope != "cloudevents" {
 		return nil
 	}
-	c := &cloudEvent{source: f.Source}
+	c := &cloudEvent{source: f.Source, name: f.Name}
 	for _, h := range headers {
 		name := strings.Map(func(r rune) rune { // section 3.1, attribute naming convention
 			if attributeByte(r) {
@@ -42,7 +47,7 @@ func compileCloudEvent(f flow.Format, headers []string) *cloudEvent {
 		switch {
 		case strings.EqualFold(h, "Content-Type"):
 			c.typed = true
-		case name == "traceparent", name == "sequence", name == "", slices.Contains(coreAttributes, name):
+		case name == "traceparent", name == "sequence", name == "", name == nameAttribute && c.name != "", slices.Contains(coreAttributes, name):
 		case !slices.ContainsFunc(c.extensions, func(e extension) bool { return e.name == name }):
 			c.extensions = append(c.extensions, extension{h, name})
 		}
@@ -97,6 +102,7 @@ func (c *cloudEvent) produce(m *Message, dataMode, eventType string) []byte {
 		b = appendPadded(b, number)
 		b = append(b, '"')
 	}
+	b = c.appendName(b)
 	b = c.appendExtensions(b, m, nil)
 	return append(append(b, data...), '}')
 }
@@ -106,8 +112,11 @@ func (c *cloudEvent) relay(m *Message, dataMode string, attributes []attribute) 
 	b := append(make([]byte, 0, len(m.Data)+len(m.Data)/3+320), '{')
 	contentType := ""
 	for _, a := range attributes {
-		if a.name == "datacontenttype" {
+		switch {
+		case a.name == "datacontenttype":
 			contentType = a.value
+			continue
+		case a.name == nameAttribute && c.name != "":
 			continue
 		}
 		b = appendMember(b, a.name, a.value)
@@ -117,8 +126,16 @@ func (c *cloudEvent) relay(m *Message, dataMode string, attributes []attribute) 
 	}
 	data, contentType := appendData(nil, m.Data, dataMode, contentType)
 	b = appendMember(b, "datacontenttype", contentType)
+	b = c.appendName(b)
 	b = c.appendExtensions(b, m, attributes)
 	return append(append(b, data...), '}')
+}
+
+func (c *cloudEvent) appendName(b []byte) []byte {
+	if c.name == "" {
+		return b
+	}
+	return appendMember(b, nameAttribute, c.name)
 }
 
 // appendExtensions writes the trace (extension Distributed Tracing), and the headers that the route lets through, but for what the event

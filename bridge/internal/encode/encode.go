@@ -48,6 +48,14 @@ type Format struct {
 	end     *end        // nil: no message is the last
 }
 
+// Of is the format of one source of a route: where the envelope names sources, each has frames of its own.
+func Of(f flow.Format, source string) flow.Format {
+	if f.Named {
+		f.Name = source
+	}
+	return f
+}
+
 // Compile prepares a format.
 func Compile(f flow.Format) *Format {
 	c := &Format{Format: f, end: compileEnd(f.EndField, f.EndIn)}

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// envelope is {"subject","time","id","headers","data"}, of a bucket with key in place of subject: id only where the route has ids,
+// envelope is {"subject","source","time","id","headers","data"}, of a bucket with key in place of subject: source only where the route
+// has several, id only where the route has ids,
 // headers only those the route allows, and only when the message has one of them, data null where there is no value. JSON is
 // RFC 8259, time is RFC 3339.
 func (f *Format) envelope(m *Message) []byte {
@@ -18,6 +19,10 @@ func (f *Format) envelope(m *Message) []byte {
 	} else {
 		b = append(b, `{"subject":`...)
 		b = appendString(b, m.Subject)
+	}
+	if f.Name != "" {
+		b = append(b, `,"source":`...)
+		b = appendString(b, f.Name)
 	}
 	b = append(b, `,"time":"`...)
 	b = time.Unix(0, m.At).UTC().AppendFormat(b, time.RFC3339Nano)

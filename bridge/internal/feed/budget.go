@@ -63,6 +63,9 @@ func (b *Budget) Used() int64 { return b.used.Load() }
 // States is what of that is states on their way to clients.
 func (b *Budget) States() int64 { return b.rooms.Load() }
 
+// MostOfStates is how much of it states may be together.
+func (b *Budget) MostOfStates() int64 { return b.limit / statesPart }
+
 func (b *Budget) over() bool { return b.used.Load() > b.limit }
 
 // floor is what the tail of each feed has for certain.
@@ -156,7 +159,7 @@ func (r *Room) grow(bytes int64, beyond bool) bool {
 	b := r.budget
 	for {
 		n := b.rooms.Load()
-		if n+bytes > b.limit/statesPart && !(beyond && (b.alone.Load() == r || b.alone.CompareAndSwap(nil, r))) {
+		if n+bytes > b.MostOfStates() && !(beyond && (b.alone.Load() == r || b.alone.CompareAndSwap(nil, r))) {
 			return false
 		}
 		if b.rooms.CompareAndSwap(n, n+bytes) {

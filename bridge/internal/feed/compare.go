@@ -32,6 +32,13 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		}
 		same = f.Inc.Created.Equal(info.Created)
 	}
+	kept := f.Cursor
+	if same && info.LastSeq >= f.Cursor {
+		var err error
+		if kept, err = f.kept(ctx, s, info); err != nil {
+			return f.failed(ctx, s.nc, err)
+		}
+	}
 	if same {
 		f.explain(info) // what was not explained yet
 		f.suspect()
@@ -50,11 +57,16 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		f.restart(Hole{Reason: gap.Reset, Silent: f.goneTold}, info, max(info.FirstSeq, 1)-1)
 	case info.LastSeq < f.Cursor:
 		f.restart(Hole{Reason: gap.Rewound}, info, info.LastSeq)
+	case kept < f.Cursor:
+		f.restart(Hole{Reason: gap.Rewound}, info, kept)
 	case info.FirstSeq > f.Cursor+1:
 		f.expired(info)
 	}
 	if f.cfg.Table && f.goneTold && f.owed == nil {
 		f.owed = &Hole{Reason: gap.Reset, Silent: true} // its values are to be told again
+	}
+	if !same && f.cfg.Begun != nil {
+		f.cfg.Begun(info.Config)
 	}
 	f.refresh(info)
 	switch {
@@ -80,6 +92,7 @@ func (f *Feed) restart(h Hole, info jsapi.Info, position uint64) {
 	}
 	f.target, f.late, f.covered, f.reload = target{}, nil, 0, f.cfg.Table
 	f.recount, f.check, f.print = f.cfg.Table && f.tooLarge, check{}, fingerprint{}
+	f.newest = mark{}
 	change := func() {
 		f.Inc, f.Cursor, f.caughtUp, f.Doubt = inc, position, false, 0
 		f.table, f.keys = nil, nil
@@ -133,12 +146,21 @@ func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, 
 	if f.cfg.PrefillAge <= 0 || f.cfg.Table || info.Messages == 0 {
 		return end, nil
 	}
-	first := max(info.FirstSeq, 1)
-	// Sequences are nearly in the order of time, which is good enough to say where to begin.
-	cutoff := time.Now().Add(-f.cfg.PrefillAge)
+	first, err := f.firstAfter(ctx, s, max(info.FirstSeq, 1), end, time.Now().Add(-f.cfg.PrefillAge))
+	each := 2*info.Bytes/info.Messages + itemCost
+	f.granted = f.cfg.Budget.grant(int64((end - first) * each))
+	if fit := uint64(f.granted) / each; fit < end-first {
+		first = end - fit
+	}
+	return first, err
+}
+
+// firstAfter is the first sequence from first on whose message, or the next there is, came behind a moment; end if none before end did.
+// Sequences are nearly in the order of time, which is good enough to say where to begin.
+func (f *Feed) firstAfter(ctx context.Context, s *session, first, end uint64, moment time.Time) (uint64, error) {
 	var err error
 	asks := 0
-	n := sort.Search(int(end-first), func(i int) bool {
+	n := sort.Search(int(end-min(first, end)), func(i int) bool {
 		if asks++; err != nil || asks > prefillAsks {
 			return true
 		}
@@ -146,13 +168,7 @@ func (f *Feed) start(ctx context.Context, s *session, info jsapi.Info) (uint64, 
 		if e != nil && !isNoMessage(e) {
 			err = e
 		}
-		return e != nil || m.Time.After(cutoff)
+		return e != nil || m.Time.After(moment)
 	})
-	first += uint64(n)
-	each := 2*info.Bytes/info.Messages + itemCost
-	f.granted = f.cfg.Budget.grant(int64((end - first) * each))
-	if fit := uint64(f.granted) / each; fit < end-first {
-		first = end - fit
-	}
-	return first, err
+	return first + uint64(n), err
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"headgate/bridge/internal/jsapi"
 	"headgate/internal/subject"
@@ -29,6 +30,8 @@ type Config struct {
 	Table bool
 	// Gone says whether a message with this header leaves its subject without a value. nil = none does.
 	Gone func(header map[string][]string) bool
+	// Begun hears of the configuration that each incarnation has when the feed begins to read it. It must be quick. nil = nobody does.
+	Begun func(jetstream.StreamConfig)
 
 	Budget      *Budget       // of memory for what is kept, tail and table together; nil = one of its own, 64 MiB
 	PrefillAge  time.Duration // how far back the tail begins at start, within Budget; 0 = it begins empty
@@ -80,6 +83,7 @@ type Feed struct {
 type loop struct {
 	filtered
 	epoch    uint64
+	newest   mark   // the last message that was taken
 	target   target // to be caught up with
 	load     *load  // of a table that is being loaded
 	reload   bool   // the next session loads the table

@@ -253,6 +253,7 @@ func TestKeys_WhereNotEvenTheyFitFollowersGetAFreshStateFromTimeToTime(t *testin
 	if s := f.State(); s.Inc.Tag != s.Inc.Doubted || s.Doubt != math.MaxUint64 {
 		t.Errorf("%+v", s)
 	}
+	eventually(t, "the metric", func() bool { return f.metric("headgate_feed_unproven", "KV_B") == 1 })
 	before := holes()
 	w.set(kv, "k1")
 	eventually(t, "another one", func() bool { return holes() > before })

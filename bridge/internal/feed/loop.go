@@ -155,6 +155,7 @@ func (f *Feed) relay(it *encode.Item) {
 		links = f.followers(literal)
 	}
 	f.mu.Unlock()
+	f.newest = markOf(it)
 	f.cfg.Budget.shrink()
 	f.deliver(it, inc, links)
 	f.progress.raise(it.Seq)
@@ -186,6 +187,7 @@ func (f *Feed) removedSince(ctx context.Context, s *session, seq uint64) bool {
 // backwards: there is a message of which the leader said that there was none. The cursor was raised too far, or the stream went back.
 func (f *Feed) backwards(seq uint64) {
 	f.epoch++
+	f.newest = mark{}
 	f.announce(Hole{Reason: gap.Rewound}, func() {
 		inc := *f.Inc
 		inc.epoch = f.epoch
@@ -226,12 +228,16 @@ func (f *Feed) due(ctx context.Context, s *session, now time.Time) reset {
 func (f *Feed) gauges() {
 	f.mu.Lock()
 	n, bytes := f.tail.len(), f.tail.bytes+f.tableBytes()
-	unknown := 0.0
+	unknown, unproven := 0.0, 0.0
 	if f.cfg.Table && f.table == nil && f.keys == nil {
 		unknown = 1
 	}
+	if f.cfg.Table && f.Inc != nil && f.Inc.Tag == f.Inc.Doubted {
+		unproven = 1
+	}
 	f.mu.Unlock()
 	f.metrics.unknown.Set(unknown)
+	f.metrics.unproven.Set(unproven)
 	f.metrics.tailMessages.Set(float64(n))
 	f.metrics.tailBytes.Set(float64(bytes))
 }

@@ -32,6 +32,7 @@ func (r reset) String() string { return resetWords[r] }
 type Metrics struct {
 	messages, bytes, evicted, resets, holes *prometheus.CounterVec
 	lag, tailBytes, tailMessages, unknown   *prometheus.GaugeVec
+	unproven                                *prometheus.GaugeVec
 }
 
 // NewMetrics registers them, unless reg is nil.
@@ -53,9 +54,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		tailMessages: gauge("headgate_feed_tail_messages", "Messages in the tail."),
 		unknown: gauge("headgate_feed_keys_unknown", "1 of a bucket of which not even the keys are in memory: whoever comes back is given all of it. "+
 			"If it stays, raise JETSTREAM_TAIL_BYTES."),
+		unproven: gauge("headgate_feed_unproven", "1 of a bucket of which nobody can say at present that no key went without a message: whoever comes back with an id "+
+			"of now is given all of it."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.messages, m.bytes, m.evicted, m.resets, m.holes, m.lag, m.tailBytes, m.tailMessages, m.unknown)
+		reg.MustRegister(m.messages, m.bytes, m.evicted, m.resets, m.holes, m.lag, m.tailBytes, m.tailMessages, m.unknown, m.unproven)
 	}
 	return m
 }
@@ -64,7 +67,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 type streamMetrics struct {
 	messages, bytes, evicted     prometheus.Counter
 	lag, tailBytes, tailMessages prometheus.Gauge
-	unknown                      prometheus.Gauge
+	unknown, unproven            prometheus.Gauge
 	resets                       [resetKinds]prometheus.Counter
 	holes                        map[gap.Reason]prometheus.Counter
 }
@@ -76,7 +79,8 @@ func (m *Metrics) of(stream string) streamMetrics {
 	s := streamMetrics{
 		messages: m.messages.WithLabelValues(stream), bytes: m.bytes.WithLabelValues(stream), evicted: m.evicted.WithLabelValues(stream),
 		lag: m.lag.WithLabelValues(stream), tailBytes: m.tailBytes.WithLabelValues(stream),
-		tailMessages: m.tailMessages.WithLabelValues(stream), unknown: m.unknown.WithLabelValues(stream), holes: map[gap.Reason]prometheus.Counter{},
+		tailMessages: m.tailMessages.WithLabelValues(stream), unknown: m.unknown.WithLabelValues(stream),
+		unproven: m.unproven.WithLabelValues(stream), holes: map[gap.Reason]prometheus.Counter{},
 	}
 	for r := resetConnection; r < resetKinds; r++ {
 		s.resets[r] = m.resets.WithLabelValues(stream, r.String())
@@ -96,7 +100,7 @@ func (m *Metrics) Forget(stream string) {
 	for _, v := range []*prometheus.CounterVec{m.messages, m.bytes, m.evicted, m.resets, m.holes} {
 		v.DeletePartialMatch(of)
 	}
-	for _, v := range []*prometheus.GaugeVec{m.lag, m.tailBytes, m.tailMessages, m.unknown} {
+	for _, v := range []*prometheus.GaugeVec{m.lag, m.tailBytes, m.tailMessages, m.unknown, m.unproven} {
 		v.DeletePartialMatch(of)
 	}
 }

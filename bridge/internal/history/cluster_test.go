@@ -48,11 +48,16 @@ func TestRead_FromReplicasThatLag(t *testing.T) {
 			if r.IntN(2) == 0 {
 				req.From = before[subject]
 			}
-			lastToo := n%5 == 0
+			lastToo, listToo := n%5 == 0, n%10 == 1
 			wg.Go(func() {
 				got, _, err := w.readAll(req)
 				if err != nil || len(got) != 1 || got[0].Seq != ack.Sequence {
 					t.Errorf("round %d, server %d: %d messages in (%d, %d], want 1: %v", n, i, len(got), req.From, req.To, err)
+				}
+				if listToo {
+					if got, _ := w.parts(w.list(req, nil), req); len(got) != 1 || got[0].Seq != ack.Sequence {
+						t.Errorf("round %d, server %d: listed %v", n, i, seqs(got))
+					}
 				}
 				if lastToo {
 					a := w.ask(func(done func(Answer)) { w.c.LastPerSubject(req, done) })

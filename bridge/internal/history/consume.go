@@ -58,6 +58,7 @@ type scan struct {
 	filters []string // nil: everything
 	from    uint64   // behind this sequence
 	perSubj bool     // begin with the last message of each subject
+	bare    bool     // headers alone, of which one says the size
 }
 
 // consume makes a consumer and visits its messages in order until visit says stop. It returns errNoProgress when for a while nothing
@@ -66,7 +67,7 @@ func (c *Coordinator) consume(ctx context.Context, nc *nats.Conn, s scan, visit 
 	c.m.scans.Inc()
 	cfg := jetstream.ConsumerConfig{
 		Name: c.prefix + "-" + rand.Text(), AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
-		InactiveThreshold: consumerLife, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.from + 1,
+		InactiveThreshold: consumerLife, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.from + 1, HeadersOnly: s.bare,
 	}
 	if s.perSubj {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverLastPerSubjectPolicy, 0

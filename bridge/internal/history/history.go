@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
@@ -57,6 +58,7 @@ type Coordinator struct {
 	prefix   string
 	log      *slog.Logger
 	m        *Metrics
+	seed     maphash.Seed // of hashes of subjects
 	replies  replies
 	leader   leader
 	costs    costs
@@ -87,6 +89,7 @@ func New(cfg Config) *Coordinator {
 		inbox:   nats.NewInbox() + ".",
 		prefix:  cmp.Or(cfg.ConsumerPrefix, "headgate-scan"),
 		wake:    make(chan struct{}, 1),
+		seed:    maphash.MakeSeed(),
 		streams: map[string]*stream{},
 	}
 	if c.parallel <= 0 {

@@ -35,22 +35,24 @@ func (c *Coordinator) LastPerSubject(r Request, done func(Answer)) {
 	c.m.reads.Inc()
 	c.operate(r, "last-per-subject "+key, func(s *session) Answer {
 		t := target{stream: r.Stream, created: r.Created, direct: r.Direct, filters: r.Filters, to: r.To}
-		l := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, grow: r.Grow, last: map[string]*encode.Item{}}
+		l := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, most: mostSubjects, mostBytes: mostBytes, grow: r.Grow, last: map[string]*encode.Item{}}
 		return l.read()
 	}, done)
 }
 
 // lastReader makes one LastPerSubject.
 type lastReader struct {
-	c    *Coordinator
-	ctx  context.Context
-	nc   *nats.Conn
-	t    *target
-	last map[string]*encode.Item // by subject
-	size int64
-	data int64                  // the payloads in it: frames have them once more
-	grow func(bytes int64) bool // of the request
-	room int64                  // what it has given
+	c         *Coordinator
+	ctx       context.Context
+	nc        *nats.Conn
+	t         *target
+	most      int                     // subjects
+	last      map[string]*encode.Item // by subject
+	size      int64
+	mostBytes int64                  // of size
+	data      int64                  // the payloads in it: frames have them once more
+	grow      func(bytes int64) bool // of the request
+	room      int64                  // what it has given
 }
 
 func (l *lastReader) read() Answer {
@@ -73,8 +75,12 @@ func (l *lastReader) read() Answer {
 	if err != nil {
 		return Answer{Err: err}
 	}
-	items := slices.SortedFunc(maps.Values(l.last), func(a, b *encode.Item) int { return cmp.Compare(a.Seq, b.Seq) })
-	return Answer{Items: items, Upto: l.t.to, First: i.FirstSeq}
+	return Answer{Items: l.items(), Upto: l.t.to, First: i.FirstSeq}
+}
+
+// items are what was read, in order.
+func (l *lastReader) items() []*encode.Item {
+	return slices.SortedFunc(maps.Values(l.last), func(a, b *encode.Item) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
 // put keeps an item unless a later one of its subject is there.
@@ -88,7 +94,7 @@ func (l *lastReader) put(it *encode.Item) error {
 	}
 	l.last[it.Subject] = it
 	l.data += int64(len(it.Data))
-	if l.size += size(it); l.size > mostBytes || len(l.last) > mostSubjects {
+	if l.size += size(it); l.size > l.mostBytes || len(l.last) > l.most {
 		return ErrTooLarge
 	}
 	if more := l.size + l.data - l.room; l.grow != nil && more > 0 {

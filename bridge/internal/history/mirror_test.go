@@ -9,7 +9,7 @@ import (
 )
 
 // A mirror answers direct gets in the place of its stream, and keeps what was purged and deleted there. None of that may come back.
-func TestMirror_WhatIsGoneFromTheStreamIsGone(t *testing.T) {
+func TestPitfall12_WhatIsGoneFromAMirroredStreamIsGone(t *testing.T) {
 	w := newWorld(t, nil)
 	created := w.stream("S", nil)
 	w.fill(60, func(i int) string { return fmt.Sprintf("S.%d", i%6) })

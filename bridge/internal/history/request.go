@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,15 +19,17 @@ type Request struct {
 	Direct   bool                   // the stream has allow_direct
 	Filters  []string               // at least one; a message that several match counts once
 	From, To uint64                 // what is asked for is in (From, To]
-	Grow     func(bytes int64) bool // LastPerSubject: asked for room before so much more is kept; false ends it with ErrCrowded. nil = always
+	Grow     func(bytes int64) bool // LastPerSubject and List: asked for room before so much more is kept; false ends it with ErrCrowded. nil = always
 	MaxBytes int                    // about so much in an answer, but at least one message if there is any; 0 = as much as one read gives
 	User     string                 // waiting requests are served in turn, user by user
+	patience time.Duration          // how long it waits for its answer; 0 = as long as most do
 }
 
 // Answer is what there is. Its items are shared; they are only read.
 type Answer struct {
 	Items []*encode.Item // in order of sequence, each once
 	Upto  uint64         // everything that matches in (From, Upto] is in Items; Request.To when that is all
+	List  *List          // of List alone
 	First uint64         // the stream's first sequence when this was read; beyond From+1 something had been thrown away. 0: nothing was read
 	Err   error
 }
@@ -95,7 +98,7 @@ func (c *Coordinator) operate(r Request, equal string, run func(s *session) Answ
 	if equal != "" {
 		equal = r.Stream + " " + strconv.FormatUint(r.To, 10) + " " + equal
 	}
-	q := &read{Request: r, done: done, run: run, equal: equal, began: now, until: now.Add(patience)}
+	q := &read{Request: r, done: done, run: run, equal: equal, began: now, until: now.Add(cmp.Or(r.patience, patience))}
 	c.mu.Lock()
 	if o := c.operations[equal]; o != nil && c.waiting < maxWaiting {
 		o.shared = append(o.shared, done)

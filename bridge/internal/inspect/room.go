@@ -7,10 +7,12 @@ import (
 )
 
 // What a bucket takes in memory at the least: of a key as a hash, of a key with an empty value, and how many values are read from NATS
-// for one state where they are not in memory.
+// at once for one state where they are not in memory.
 const (
 	leastOfKey   = 40
 	leastOfValue = 576
+	leastOfPlace = 73       // where its value is, in a list that is made where it has more than one message
+	listBytes    = 64 << 20 // what a list may take in any case
 	mostRead     = 100_000
 )
 
@@ -23,8 +25,8 @@ func (i *inspector) room(where string, info jsapi.Info) {
 	}
 	if info.NumSubjects > mostRead && info.NumSubjects*leastOfValue > most {
 		text := "a route that matches more than %d of them, or 64 MiB, reads all of it from NATS for each client"
-		if info.Config.MaxMsgsPerSubject != 1 {
-			text = "no route can give the state of more than %d keys, or of 64 MiB, since the bucket has a history: its streams end with source-lost"
+		if info.Config.MaxMsgsPerSubject != 1 && info.NumSubjects*leastOfPlace > max(most/4, listBytes) {
+			text += ", and one that matches so many that a list of them does not fit into a quarter of it either, since the bucket has a history, ends its streams with source-lost"
 		}
 		add("their values do not fit into JETSTREAM_TAIL_BYTES, and without that "+fmt.Sprintf(text, mostRead), leastOfValue)
 	}

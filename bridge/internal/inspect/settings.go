@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headgate/bridge/internal/kv"
 	"headgate/internal/subject"
 )
 
@@ -32,10 +33,10 @@ func (i *inspector) settings(where string, c jetstream.StreamConfig) {
 
 // matches looks whether the stream can have what a route wants.
 func (i *inspector) matches(u *usage, c jetstream.StreamConfig) {
-	if m := c.Mirror; m != nil && u.bucket() && m.Name != u.stream && len(m.SubjectTransforms) == 0 && strings.HasPrefix(m.Name, "KV_") {
+	if of := kv.Mirrored(u.stream, c); u.bucket() && of != "" {
 		i.report.add(Finding{Where: u.where(), Level: Error,
-			Text:   "is a mirror of " + m.Name + ", and has its messages under that one's subjects: clients are given an empty state",
-			Remedy: "let the route have the bucket " + strings.TrimPrefix(m.Name, "KV_") + ", or a mirror that changes the subjects"})
+			Text:   "is a mirror of " + kv.Stream(of) + ", and has its messages under that one's subjects: clients are given an empty state",
+			Remedy: "let the route have the bucket " + of + ", or a mirror that changes the subjects"})
 		return
 	}
 	if c.Mirror != nil || len(c.Sources) > 0 || c.SubjectTransform != nil {

@@ -3,7 +3,11 @@
 // Source: ADR-8 (JetStream based Key-Value Stores) and ADR-43 (per-message TTL) of https://github.com/nats-io/nats-architecture-and-design.
 package kv
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
 
 const prefix = "$KV."
 
@@ -21,6 +25,19 @@ func Key(subject string) string {
 	}
 	_, key, _ := strings.Cut(rest, ".")
 	return key
+}
+
+// Mirrored is the bucket whose subjects the messages of a stream have, where the stream is another bucket's: of a mirror that does not change
+// them. No key of the bucket itself is ever found there. Else it is "".
+func Mirrored(stream string, c jetstream.StreamConfig) string {
+	if c.Mirror == nil || c.Mirror.Name == stream || len(c.Mirror.SubjectTransforms) > 0 {
+		return ""
+	}
+	bucket, ok := strings.CutPrefix(c.Mirror.Name, "KV_")
+	if !ok {
+		return ""
+	}
+	return bucket
 }
 
 // The operations, which are the event types that clients see.

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"headgate/bridge/internal/feed"
 	"headgate/bridge/internal/kv"
@@ -252,6 +253,16 @@ func (r *reading) refilter(ctx context.Context, filters []string) error {
 	return nil
 }
 
+// warnOfMirror says in the log why a bucket looks empty that has messages.
+func (s *Streams) warnOfMirror(stream string, c jetstream.StreamConfig) {
+	of := kv.Mirrored(stream, c)
+	if of == "" {
+		return
+	}
+	s.cfg.Log.Warn("the bucket is a mirror of another one, and has its messages under that one's subjects: clients are given an empty state", "stream", stream,
+		"mirror_of", kv.Stream(of), "remedy", "let the route have the bucket "+of+", or a mirror that changes the subjects; headgate -check -online tells more")
+}
+
 // read makes feeds beside those that there are.
 func (s *Streams) read(wants []Want, initial bool) (fresh []*reading, err error) {
 	if len(wants) == 0 {
@@ -264,6 +275,7 @@ func (s *Streams) read(wants []Want, initial bool) (fresh []*reading, err error)
 			Inbox: s.cfg.NATS.InboxPrefix, ConsumerPrefix: s.prefix, Log: s.cfg.Log, Metrics: s.metrics}
 		if w.Bucket {
 			f.Table, f.Gone = true, kv.Gone
+			f.Begun = func(c jetstream.StreamConfig) { s.warnOfMirror(w.Name, c) }
 		}
 		r := &reading{feed: feed.New(f), name: w.Name, bucket: w.Bucket, filters: w.Filters, initial: initial, done: make(chan struct{})}
 		r.ctx, r.end = context.WithCancel(context.Background())

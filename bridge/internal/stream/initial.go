@@ -24,10 +24,12 @@ type initial struct {
 	at    uint64            // what it is the state of: everything up to here
 	items []*encode.Item    // still to be given
 	from  uint64            // modes all and since: read up to here
-	walks bool              // modes all and since, and a bucket that is too large to be held: (from, at] is still to be read
+	walks bool              // there is still something to be read: in modes all and since, and of what is too large to be held
+	list  *history.List     // what is too large to be held, unless every message in (from, at] is a part of it: where its messages are
+	place int               // in list: read up to here
 	ended bool              // its last message is one that ends the stream
 	gaps  []gap.Hole        // to be told before the next of them
-	use   *feed.Use         // of the memory of items; nil = they are others' anyway
+	use   *feed.Use         // of the memory of items, or of list; nil = they are others' anyway
 	since time.Time         // when there was first no room for it; zero = there was
 }
 
@@ -82,7 +84,7 @@ func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 			}
 			if s.Bucket() && i.walks {
 				if st.walks++; st.walks > mostWalks {
-					s.retry(st, fmt.Errorf("%w: the memory does not reach back to where a walk through it began, %d times in a row", history.ErrTooLarge, mostWalks), done)
+					s.retry(st, errInVain, done)
 					return
 				}
 			}
@@ -99,21 +101,16 @@ func (s *Source) state(st *State, maxBytes int, done func(InitialBatch)) {
 // be in the tail, or the state was in vain.
 const mostWalks = 3
 
+var errInVain = fmt.Errorf("memory does not reach back to where its state began, %d times in a row", mostWalks)
+
 // crowdedWait is how long a client waits for room for its state before its stream ends.
 const crowdedWait = 30 * time.Second
 
 // retry goes on with an initial state after a pause. When the stream has begun again meanwhile, the state of the new one is given, and
 // the client is told to forget what it has of the old one. A state that is too large for anybody to hold ends the stream.
 func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
-	if errors.Is(err, history.ErrTooLarge) {
-		s.streams.tooLarge.Do(func() {
-			remedy := "let the route's subject match fewer subjects, or use snapshot: last"
-			if s.Bucket() {
-				remedy = "raise JETSTREAM_TAIL_BYTES until the bucket's values fit into memory, or let the route's key match fewer keys"
-			}
-			s.streams.cfg.Log.Error("a state is too large to be read from NATS: its streams are ended", "stream", s.stream, "source", s.spec.Name,
-				"cause", err, "remedy", remedy)
-		})
+	if errors.Is(err, history.ErrTooLarge) || errors.Is(err, errInVain) {
+		s.streams.tooLarge.Do(func() { s.sayEnded(err) })
 		done(InitialBatch{Err: err})
 		return
 	}
@@ -136,6 +133,17 @@ func (s *Source) retry(st *State, err error, done func(InitialBatch)) {
 		}
 		done(b)
 	})
+}
+
+// sayEnded tells the log why streams are ended for want of a state.
+func (s *Source) sayEnded(why error) {
+	what, remedy := "a state is too large to be read from NATS: its streams are ended",
+		"raise JETSTREAM_TAIL_BYTES, a quarter of which a list of its subjects may take, or let the route match fewer of them"
+	if errors.Is(why, errInVain) {
+		what, remedy = "a bucket changes faster than its state can be given: its streams are ended",
+			"raise JETSTREAM_TAIL_BYTES, so that memory reaches back further or has the bucket's values, or let the route's key match fewer keys"
+	}
+	s.streams.cfg.Log.Error(what, "stream", s.stream, "source", s.spec.Name, "cause", why, "remedy", remedy)
 }
 
 // load finds out what the state is made of.
@@ -175,6 +183,7 @@ func (s *Source) load(i *initial, done func(error)) {
 			return
 		}
 		i.inc, i.at, i.items, i.use = now.Inc, now.Cursor, a.Items, use
+		i.list, i.walks = a.List, a.List != nil && a.List.Len() > 0
 		done(nil)
 	}
 	r := s.request(now.Inc, 0, now.Cursor, 0)
@@ -229,6 +238,10 @@ func (s *Source) loadWalk(i *initial, now feed.State, from uint64, done func(err
 // walk reads the next messages of a state that is made of all of them.
 func (s *Source) walk(st *State, maxBytes int, done func(InitialBatch)) {
 	i := st.initial
+	if i.list != nil {
+		s.walkList(st, maxBytes, done)
+		return
+	}
 	s.walked(i, maxBytes, func(items []*encode.Item, upto, first uint64, err error) {
 		if err != nil {
 			s.retry(st, err, done)
@@ -241,6 +254,27 @@ func (s *Source) walk(st *State, maxBytes int, done func(InitialBatch)) {
 		}
 		i.items, i.from = slices.Clone(items), upto
 		i.walks = upto < i.at
+		s.give(st, maxBytes, done)
+	})
+}
+
+// walkList reads the next messages of a state by the list of where they are. What has changed meanwhile may be missing, and is among the
+// changes that follow.
+func (s *Source) walkList(st *State, maxBytes int, done func(InitialBatch)) {
+	i := st.initial
+	s.streams.history.Part(i.list, s.request(i.inc, 0, i.at, maxBytes), i.place, func(items []*encode.Item, next int, err error) {
+		if err == nil && !i.inc.Same(s.feed.State().Inc) {
+			err = errAgain // the stream has begun again meanwhile
+		}
+		if err != nil {
+			s.retry(st, err, done)
+			return
+		}
+		i.items, i.place = slices.Clone(items), next
+		if s.Bucket() {
+			i.items = slices.DeleteFunc(i.items, func(it *encode.Item) bool { return kv.Gone(it.Header) })
+		}
+		i.walks = next < i.list.Len()
 		s.give(st, maxBytes, done)
 	})
 }
@@ -279,10 +313,11 @@ func (s *Source) give(st *State, maxBytes int, done func(InitialBatch)) {
 		b.Events = append(b.Events, flow.Event{Frame: e.Frame, Bare: true})
 	}
 	if i.items = i.items[n:]; len(i.items) == 0 {
-		i.use.End()
-		i.items, i.use = nil, nil
+		i.items = nil
 	}
 	if len(i.items) == 0 && !i.walks {
+		i.use.End()
+		i.use = nil
 		b.Done, b.Ended = true, i.ended
 		b.At = cursor.Entry{Tag: i.inc.Tag, Seq: i.at}
 		st.initial, st.bounded = nil, true

@@ -43,7 +43,7 @@ func (s *Streams) Open(ctx context.Context, spec flow.Spec, req flow.Request, po
 	if f == nil {
 		return nil, Opened{}, fmt.Errorf("%w: no route has the stream %s", flow.ErrMissing, name)
 	}
-	src := &Source{streams: s, feed: f, spec: spec, stream: name, filters: filters, format: s.cfg.Format(req.Format), user: req.User}
+	src := &Source{streams: s, feed: f, spec: spec, stream: name, filters: filters, format: s.cfg.Format(encode.Of(req.Format, spec.Name)), user: req.User}
 	limited, cancel := context.WithTimeoutCause(ctx, s.cfg.NATS.ConfirmTimeout, flow.ErrUnconfirmed)
 	defer cancel()
 	o, err := src.open(limited, req, position)

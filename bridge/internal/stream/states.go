@@ -58,8 +58,7 @@ func (t *states) get(s *Source, now feed.State, least uint64, done taker) {
 	key := s.stream + " " + strings.Join(s.filters, " ")
 	t.mu.Lock()
 	old := t.all[key]
-	young := old != nil && (old.answer == nil || now.Cursor-min(now.Cursor, old.at) <= stateBehind)
-	if young && old.inc.Same(now.Inc) && old.doubts == now.Doubts && old.at >= least {
+	if old.young(s, now) && old.inc.Same(now.Inc) && old.doubts == now.Doubts && old.at >= least {
 		if old.answer == nil {
 			old.waiting = append(old.waiting, done)
 			t.mu.Unlock()
@@ -74,14 +73,13 @@ func (t *states) get(s *Source, now feed.State, least uint64, done taker) {
 	grow := func(bytes int64) bool { return room.Grow(bytes) || t.reclaim() && room.Grow(bytes) }
 	sh := &shared{inc: now.Inc, doubts: now.Doubts, at: now.Cursor, room: room, kept: room.Use(), waiting: []taker{done}}
 	t.all[key] = sh
-	large := s.walkable(now.Inc) && time.Now().Before(t.large[key])
+	large := time.Now().Before(t.large[key])
 	t.mu.Unlock()
 	if old != nil && old.answer != nil {
 		old.kept.End()
 	}
 	if large {
-		t.read(key, sh, historyAnswer{Err: history.ErrTooLarge, Upto: now.Cursor})
-		s.streams.retries.later(stateWindow, func() { t.forget(key, sh) })
+		t.tooLarge(s, key, sh, now)
 		return
 	}
 	if !grow(firstBytes) { // no need to trouble NATS
@@ -99,12 +97,37 @@ func (t *states) get(s *Source, now feed.State, least uint64, done taker) {
 	}
 	s.streams.history.LastPerSubject(r, func(a historyAnswer) {
 		a.Upto = now.Cursor
+		if errors.Is(a.Err, history.ErrTooLarge) {
+			if t.note(key) {
+				s.streams.cfg.Log.Info("a state is too large to be held: it is read part by part", "stream", s.stream, "source", s.spec.Name)
+			}
+			t.tooLarge(s, key, sh, now)
+			return
+		}
 		if s.Bucket() { // once for all; what was read may be others' too
 			a.Items = slices.DeleteFunc(slices.Clone(a.Items), func(it *encode.Item) bool { return kv.Gone(it.Header) })
 		}
 		t.read(key, sh, a)
 		s.streams.retries.later(stateWindow, func() { t.forget(key, sh) })
 	})
+}
+
+// young says whether it is not too old for those who come now: what has happened since follows it, for a bucket out of memory. It needs the
+// mu of its states, and nil is not.
+func (sh *shared) young(s *Source, now feed.State) bool {
+	switch {
+	case sh == nil:
+		return false
+	case sh.answer == nil:
+		return true
+	case s.Bucket() && sh.at < now.Floor:
+		return false // it would be in vain
+	}
+	behind := uint64(stateBehind)
+	if l := sh.answer.List; l != nil {
+		behind = max(behind, uint64(l.Len()/10)) // making it again costs more than being told of so many changes
+	}
+	return now.Cursor-min(now.Cursor, sh.at) <= behind
 }
 
 // read hands out what has been read.
@@ -115,9 +138,6 @@ func (t *states) read(key string, sh *shared, a historyAnswer) {
 	sh.waiting = nil
 	if a.Err != nil {
 		sh.room.Free() // what was read of it is not kept
-	}
-	if errors.Is(a.Err, history.ErrTooLarge) {
-		t.tooLarge(key)
 	}
 	uses := make([]*feed.Use, len(waiting))
 	for i := range uses {
@@ -132,17 +152,71 @@ func (t *states) read(key string, sh *shared, a historyAnswer) {
 	}
 }
 
-// tooLarge needs mu.
-func (t *states) tooLarge(key string) {
+// tooLarge gives, in place of a state that nobody may hold, what it is read by part by part: nothing but its position where every message is
+// a part of it, or else a list of where they are.
+func (t *states) tooLarge(s *Source, key string, sh *shared, was feed.State) {
+	sh.room.Free()
+	now := s.feed.State()
+	t.mu.Lock()
+	sh.at = now.Cursor
+	t.mu.Unlock()
+	switch {
+	case !was.Inc.Same(now.Inc):
+		t.read(key, sh, historyAnswer{Err: errAgain})
+	case s.walkable(now.Inc):
+		t.read(key, sh, historyAnswer{Err: history.ErrTooLarge, Upto: now.Cursor})
+		s.streams.retries.later(stateWindow, func() { t.forget(key, sh) })
+	default:
+		t.list(s, key, sh, now)
+	}
+}
+
+// listWindow is how long a list is given to those who come. It takes longer to make than a state, and what has happened since is given to
+// them all the same.
+const listWindow = 30 * time.Second
+
+// listBytes of memory a list may take even where the budget is small.
+const listBytes = 64 << 20
+
+func (t *states) list(s *Source, key string, sh *shared, now feed.State) {
+	r := s.request(now.Inc, 0, now.Cursor, 0)
+	most, never := max(listBytes, s.streams.budget.MostOfStates()), false
+	r.Grow = func(bytes int64) bool {
+		if most -= bytes; most < 0 {
+			never = true
+			return false
+		}
+		return sh.room.Grow(bytes) || t.reclaim() && sh.room.Grow(bytes)
+	}
+	var void func(*encode.Item) bool
+	if s.Bucket() {
+		void = func(it *encode.Item) bool { return kv.Gone(it.Header) }
+	}
+	s.streams.history.List(r, void, func(a historyAnswer) {
+		a.Upto = now.Cursor
+		if never {
+			a.Err = history.ErrTooLarge
+		}
+		t.read(key, sh, a)
+		s.streams.retries.later(listWindow, func() { t.forget(key, sh) })
+	})
+}
+
+// note keeps in mind that a state is too large to be held. It says whether that is news.
+func (t *states) note(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := time.Now()
 	for k, until := range t.large {
 		if now.After(until) {
 			delete(t.large, k)
 		}
 	}
-	if _, ok := t.large[key]; !ok {
-		t.large[key] = now.Add(largeFor)
+	if _, ok := t.large[key]; ok {
+		return false
 	}
+	t.large[key] = now.Add(largeFor)
+	return true
 }
 
 func (t *states) forget(key string, sh *shared) {
