@@ -193,7 +193,7 @@ func TestChecksums_AreWhatSha256sumReads(t *testing.T) {
 
 func TestRun_SaysWhatItCanMake(t *testing.T) {
 	for _, args := range [][]string{nil, {"images"}} {
-		if err := run(t.Context(), args); err == nil || !strings.Contains(err.Error(), "check, archives, sbom or checksums") {
+		if err := run(t.Context(), args); err == nil || !strings.Contains(err.Error(), "check, archives, sbom, image or checksums") {
 			t.Errorf("%q: %v", args, err)
 		}
 	}

@@ -143,6 +143,7 @@ func (s *stage) remember(ctx context.Context) {
 // Every panel of the dashboard shows something of a real run, and a picture can be made of it. With HEADGATE_PICTURE the run is as long as
 // that says, and the pictures go into docs.
 func TestDashboard_ShowsARealRun(t *testing.T) {
+	t.Parallel()
 	took, every, crowd, into := 30*time.Second, time.Second, 100, t.TempDir()
 	if text := os.Getenv("HEADGATE_PICTURE"); text != "" {
 		var err error
