@@ -20,7 +20,7 @@ BASES ?= official
 # Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
 export HEADGATE_SKIPPED := $(CURDIR)/.skipped
 
-.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack picture proofs release sbom
+.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack traefik picture proofs release sbom
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -32,7 +32,7 @@ test: check ## everything: formatting, vet, all tests with the race detector, en
 	  echo 'race detector: not used, a C compiler is missing (apt-get install gcc libc6-dev)' >> $(HEADGATE_SKIPPED); fi
 	$(GOTEST) $(RACE) ./...
 	@# Ratios against the naive server, which the race detector would distort.
-	$(GOTEST) -count=1 ./bench
+	$(GOTEST) -count=1 -run TestSuite_InSmallHeadgateBeatsTheNaiveServer ./bench
 	$(GOTEST) -count=1 -run TestMemory_ ./bridge
 	cd e2e && $(GOTEST) -count=1 -timeout 30m -parallel $(PARALLEL) ./...
 	$(MAKE) --no-print-directory chart
@@ -55,7 +55,7 @@ check: ## formatting and vet
 	cd deploy/test/proxies && go vet ./...
 
 chart: ## the Helm chart, alerts, dashboard and proxies' files, against Kubernetes' schemas, a running headgate and the proxies' own code
-	cd deploy/test && $(GOTEST) -count=1 -timeout 30m ./...
+	cd deploy/test && $(GOTEST) -count=1 -timeout 30m -parallel $(PARALLEL) ./...
 	cd deploy/test/proxies && $(GOTEST) -count=1 ./...
 
 image: ## the image, built with buildah, run with podman and runc; as root. PLATFORMS="linux/amd64 linux/arm64" builds more
@@ -72,7 +72,7 @@ sbom: ## what is in the program and in the image, as CycloneDX JSON, into OUT
 	go run ./deploy/release sbom -version '$(VERSION)' -out '$(OUT)'
 
 cluster: ## the chart on a real kube-apiserver, which takes minutes to build the first time; needs etcd
-	cd deploy/test && HEADGATE_CLUSTER=1 $(GOTEST) -count=1 -timeout 60m -run '^TestCluster' -v .
+	cd deploy/test && HEADGATE_CLUSTER=1 $(GOTEST) -count=1 -timeout 60m -parallel $(PARALLEL) -run '^TestCluster' -v .
 
 memory: ## the memory limit of docs/operations.md in a real cgroup, with 15,000 streams; as root
 	deploy/test/memory.sh
@@ -83,12 +83,16 @@ picture: ## the pictures of the dashboard in docs, of a real run of some minutes
 conntrack: ## what streams are to the connection tracking of a node, in a network namespace; as root
 	deploy/test/conntrack.sh
 
+traefik: ## Traefik, built from its module, with its files of deploy/proxies in front of headgate; the first time some ten minutes
+	deploy/test/traefik.sh
+
 # A release is made from a clone that has been cut, so what that prints is kept by hand: docs/releasing.md.
-proofs: ## writes what make image, memory, conntrack and cluster print into docs/proofs
+proofs: ## writes what make image, memory, conntrack, traefik and cluster print into docs/proofs
 	$(MAKE) --no-print-directory -s image PLATFORMS="linux/amd64 linux/arm64" > docs/proofs/image.txt
 	$(MAKE) --no-print-directory -s memory > docs/proofs/memory.txt
 	$(MAKE) --no-print-directory -s conntrack > docs/proofs/conntrack.txt
-	$(MAKE) --no-print-directory -s cluster > docs/proofs/cluster.txt
+	$(MAKE) --no-print-directory -s traefik > docs/proofs/traefik.txt
+	$(MAKE) --no-print-directory -s cluster PARALLEL=1 > docs/proofs/cluster.txt
 
 dev: ## headgate with its own NATS, demo routes and the console page
 	go run . -dev

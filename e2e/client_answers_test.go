@@ -76,6 +76,7 @@ func TestClient_WaitsOutWhatPassesAndGivesUpOnWhatStays(t *testing.T) {
 
 // A server that says retry: 0, and then is away, is not asked as fast as it fails.
 func TestClient_ARetryOfZeroIsNoReasonToHammer(t *testing.T) {
+	t.Parallel()
 	inEngines(t, func(t *testing.T, l *library) {
 		l.answers = []answer{events("retry: 0\nevent: $ready\ndata: {}\n\n"), status(503)}
 		l.begin(l.origin+"/answers", `retry: 20`)

@@ -59,6 +59,8 @@ func uriOf(file string) string {
 
 // The line is taken from docs/configuration.md, and the schema from the admin listener with the command that stands there.
 func TestEditor_CompletesAndChecksARoutesFileByItsFirstLine(t *testing.T) {
+	t.Parallel()
+	_, _ = editorServer() // an installation takes time of its own; editor tells what went wrong
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, dir := editor(t, ctx), t.TempDir()
@@ -106,6 +108,8 @@ func TestEditor_CompletesAndChecksARoutesFileByItsFirstLine(t *testing.T) {
 
 // The examples' own first lines lead to the schema, and nothing in the files is underlined. That it is looked at, a wrong key shows.
 func TestEditor_FindsNothingWrongInTheExamples(t *testing.T) {
+	t.Parallel()
+	_, _ = editorServer() // an installation takes time of its own; editor tells what went wrong
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s := editor(t, ctx)

@@ -90,6 +90,20 @@ func TestAgain_OnlyWhatASlowMachineCanDoGetsASecondChance(t *testing.T) {
 	}
 }
 
+func TestAgain_WithVWhatPassesIsShownToo(t *testing.T) {
+	dir := t.TempDir()
+	for file, text := range map[string]string{"go.mod": "module tried\n", "some_test.go": head + `func TestA(t *testing.T) { t.Log("a figure") }`} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	var out strings.Builder
+	if code := twice(&out, gotest, []string{"-v"}, []string{"."}); code != 0 || !strings.Contains(out.String(), "a figure\n--- PASS: TestA") {
+		t.Errorf("ends with %d:\n%s", code, out.String())
+	}
+}
+
 func TestSplit_PackagesAreTheLast(t *testing.T) {
 	flags, packages := split([]string{"-run", "TestMemory_", "-timeout", "30m", "./bridge", "./..."})
 	if strings.Join(flags, " ") != "-run TestMemory_ -timeout 30m" || strings.Join(packages, " ") != "./bridge ./..." {

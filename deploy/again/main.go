@@ -60,7 +60,7 @@ type runner func(out io.Writer, args []string, line func([]byte)) error
 
 // twice returns the exit code.
 func twice(out io.Writer, run runner, flags, packages []string) int {
-	first := newReport(out)
+	first := newReport(out, flags)
 	err := run(out, append(slices.Clone(flags), packages...), first.line)
 	if err == nil && len(first.failed) == 0 {
 		return 0
@@ -76,7 +76,7 @@ func twice(out io.Writer, run runner, flags, packages []string) int {
 	for _, p := range first.packages() {
 		tests := first.failed[p]
 		fmt.Fprintf(out, "== FAILED ONCE, again and alone: %s %s\n", p, strings.Join(tests, " "))
-		second := newReport(out)
+		second := newReport(out, flags)
 		args := append(slices.Clone(flags), "-count=1", "-parallel=1", "-run=^("+strings.Join(tests, "|")+")$", p)
 		if err := run(out, args, second.line); err != nil || second.passed < len(tests) {
 			fmt.Fprintf(out, "== FAILED TWICE: %s %s\n", p, strings.Join(tests, " "))

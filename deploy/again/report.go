@@ -16,15 +16,16 @@ type event struct {
 
 // report reads them, and prints what go test prints without -json: the packages, and the output of tests that fail.
 type report struct {
-	out    io.Writer
-	failed map[string][]string            // tests of the highest level, by package
-	passed int                            // tests of the highest level
-	said   map[[2]string]*strings.Builder // what has been printed and not yet shown, by package and test
-	causes []string                       // why nothing is to be tried again
+	out     io.Writer
+	verbose bool                           // also the output of tests that pass, as go test -v
+	failed  map[string][]string            // tests of the highest level, by package
+	passed  int                            // tests of the highest level
+	said    map[[2]string]*strings.Builder // what has been printed and not yet shown, by package and test
+	causes  []string                       // why nothing is to be tried again
 }
 
-func newReport(out io.Writer) *report {
-	return &report{out: out, failed: map[string][]string{}, said: map[[2]string]*strings.Builder{}}
+func newReport(out io.Writer, flags []string) *report {
+	return &report{out: out, verbose: slices.Contains(flags, "-v"), failed: map[string][]string{}, said: map[[2]string]*strings.Builder{}}
 }
 
 func (r *report) packages() []string { return slices.Sorted(maps.Keys(r.failed)) }
@@ -63,6 +64,9 @@ func (r *report) over(e event, top string, key [2]string) {
 		r.failed[e.Package] = append(r.failed[e.Package], top)
 		r.show(key, true)
 	case e.Test != "":
+		if r.verbose {
+			r.show(key, false)
+		}
 		delete(r.said, key)
 		if e.Action == "pass" {
 			r.passed++

@@ -137,6 +137,7 @@ func TestChart_PodsSatisfyTheRestrictedStandard(t *testing.T) {
 
 // The settings that the chart makes are put to headgate itself, in the place of the container: no variable is unknown, the routes load.
 func TestChart_HeadgateAcceptsTheSettingsOfEveryScenario(t *testing.T) {
+	t.Parallel()
 	for name, objects := range scenarios(t) {
 		_, container := podSpec(t, objects)
 		cmd := exec.Command(built(t, bin.headgate), "-check")

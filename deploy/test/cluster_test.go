@@ -189,6 +189,7 @@ func (c *cluster) left(release string) []string {
 }
 
 func TestCluster_InstallsUpgradesAndUninstallsEveryScenario(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.define()
 	labels := object{"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
@@ -290,6 +291,7 @@ func pods(t *testing.T, c *cluster, release string) {
 // What was installed is carried out here in the kubelet's place: the container's environment and files as the API server has them. A
 // stream comes through it from a real NATS, and the test pod that asks NATS about the routes is content.
 func TestCluster_WhatIsInstalledServes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	if status, o := c.do(http.MethodPost, "/api/v1/namespaces", object{"metadata": object{"name": "edge"}}); status != http.StatusCreated {
 		t.Fatalf("namespace: %d %v", status, o["message"])

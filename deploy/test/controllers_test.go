@@ -66,6 +66,7 @@ func (c *cluster) namespace() {
 }
 
 func TestCluster_TheBudgetLetsOnePodGoAtATime(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.controllers()
 	c.namespace()
@@ -218,6 +219,7 @@ func (c *cluster) serveMetrics() *metricsAPIs {
 }
 
 func TestCluster_TheAutoscalerFollowsStreamsAndThenCPU(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.namespace()
 	m := c.serveMetrics()

@@ -94,6 +94,7 @@ func TestDocs_TheTableOfMemoryLimitsFollowsFromTheFormula(t *testing.T) {
 
 // The lines with curl are run against a headgate, with its ports in place of those of the page.
 func TestDocs_TheCurlLinesWork(t *testing.T) {
+	t.Parallel()
 	needed(t, "curl", "curl")
 	addrs := serve(t)
 	lines := 0
@@ -119,6 +120,7 @@ func TestDocs_TheCurlLinesWork(t *testing.T) {
 
 // The lines with helm are run against the cluster, from the repository's root, in the order of the page.
 func TestCluster_TheCommandsOfTheOperationsPageWork(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.define()
 	dir := filepath.Dir(built(t, bin.helm))

@@ -228,6 +228,7 @@ func alerts(t *testing.T) []rule {
 }
 
 func TestMetrics_AlertsAndDashboardAskForWhatARunningHeadgateShows(t *testing.T) {
+	t.Parallel()
 	text := exposition(t)
 	have := families(text)
 	for _, a := range alerts(t) {

@@ -91,6 +91,8 @@ func (s *stage) play(took time.Duration, crowd int) {
 	s.replicas[last].proc.stop(syscall.SIGTERM) // it drains
 	time.Sleep(took / 20)
 	s.startReplica(last)
+	at(0.6)
+	s.certify(90 * 24 * time.Hour)
 	at(0.7)
 	s.crowd(crowd/50+1, took/20, visitor{path: path("/v1/orders"), stale: true, stay: took / 20})
 	at(0.8)
@@ -141,6 +143,7 @@ func (s *stage) remember(ctx context.Context) {
 // Every panel of the dashboard shows something of a real run, and a picture can be made of it. With HEADGATE_PICTURE the run is as long as
 // that says, and the pictures go into docs.
 func TestDashboard_ShowsARealRun(t *testing.T) {
+	t.Parallel()
 	took, every, crowd, into := 30*time.Second, time.Second, 100, t.TempDir()
 	if text := os.Getenv("HEADGATE_PICTURE"); text != "" {
 		var err error

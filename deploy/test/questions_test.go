@@ -20,6 +20,7 @@ var (
 
 // Every question of the runbook has metrics that a running headgate shows, and labels as the table says.
 func TestMetrics_EveryQuestionHasAnAnswer(t *testing.T) {
+	t.Parallel()
 	text := read(t, "../../docs/operations.md")
 	_, text, _ = strings.Cut(text, "### Which metric answers what")
 	text, _, _ = strings.Cut(text, "\n## ")
@@ -63,6 +64,7 @@ var labels = []string{"connection", "route", "outcome", "reason", "limit", "use"
 
 // Whatever clients send, it makes no series of its own.
 func TestMetrics_NothingThatClientsSendIsALabel(t *testing.T) {
+	t.Parallel()
 	at := serve(t)
 	const mark = "zqxjkv"
 	n := 0

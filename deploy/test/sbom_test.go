@@ -10,6 +10,7 @@ import (
 
 // The list is of what is in the program: the modules that the go command finds in it, each with where it comes from.
 func TestSBOM_ListsWhatIsInTheProgram(t *testing.T) {
+	t.Parallel()
 	out := t.TempDir()
 	run(t, nil, "make", "--no-print-directory", "-C", "../..", "sbom", "OUT="+out, "VERSION=1.2.3")
 	for file, program := range map[string][]string{
