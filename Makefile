@@ -20,7 +20,7 @@ BASES ?= official
 # Tests that miss a program (a browser, a proxy) write one line here instead of failing, unless CI=true or HEADGATE_REQUIRE_E2E=1.
 export HEADGATE_SKIPPED := $(CURDIR)/.skipped
 
-.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack picture proofs release sbom
+.PHONY: help test unit e2e check dev bench fuzz chart image cluster memory conntrack traefik picture proofs release sbom
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -83,11 +83,15 @@ picture: ## the pictures of the dashboard in docs, of a real run of some minutes
 conntrack: ## what streams are to the connection tracking of a node, in a network namespace; as root
 	deploy/test/conntrack.sh
 
+traefik: ## Traefik, built from its module, with its files of deploy/proxies in front of headgate; the first time some ten minutes
+	deploy/test/traefik.sh
+
 # A release is made from a clone that has been cut, so what that prints is kept by hand: docs/releasing.md.
-proofs: ## writes what make image, memory, conntrack and cluster print into docs/proofs
+proofs: ## writes what make image, memory, conntrack, traefik and cluster print into docs/proofs
 	$(MAKE) --no-print-directory -s image PLATFORMS="linux/amd64 linux/arm64" > docs/proofs/image.txt
 	$(MAKE) --no-print-directory -s memory > docs/proofs/memory.txt
 	$(MAKE) --no-print-directory -s conntrack > docs/proofs/conntrack.txt
+	$(MAKE) --no-print-directory -s traefik > docs/proofs/traefik.txt
 	$(MAKE) --no-print-directory -s cluster PARALLEL=1 > docs/proofs/cluster.txt
 
 dev: ## headgate with its own NATS, demo routes and the console page

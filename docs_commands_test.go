@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Commands in the middle of a sentence are run by no test (docs/commands.md is about those in blocks), but what they name exists.
+// Commands are run by the tests that docs/commands.md names; flags and targets that are only mentioned exist.
 func TestDocs_EveryTargetAndEveryFlagExists(t *testing.T) {
 	makefile, err := os.ReadFile("Makefile")
 	if err != nil {

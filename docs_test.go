@@ -65,7 +65,7 @@ func TestDocs_EveryVariableExists(t *testing.T) {
 			prefixes[prefix] = true
 		}
 	}
-	for _, name := range []string{"HEADGATE_RELOADS", "HEADGATE_ROLLOUT_STREAMS", "HEADGATE_PROXY_STREAMS", "HEADGATE_NATS_COMMAND", "HEADGATE_REQUIRE_E2E", // of tests
+	for _, name := range []string{"HEADGATE_RELOADS", "HEADGATE_ROLLOUT_STREAMS", "HEADGATE_PROXY_STREAMS", "HEADGATE_REQUIRE_E2E", // of tests
 		"NATS_SERVERS", "SSE_HEARTBEET", "NATS_PORT", "NATS_SERVICE_HOST", "NATS_CONTEXT", "HTTP_PROXY"} { // given as what is not headgate's
 		known[name] = true
 	}

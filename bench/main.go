@@ -49,7 +49,7 @@ func parse(args []string) (o options, err error) {
 	passes := flags.Int("passes", 0, "passes per row; 0 = what the size says")
 	streams := flags.Int("streams", 1_000_000, "streams of the scenario million")
 	patience := flags.Duration("patience", 0, "wait up to this long before each measurement for a quiet machine")
-	limit := flags.Duration("timeout", 90*time.Minute, "give up after this long")
+	limit := flags.Duration("timeout", 3*time.Hour, "give up after this long")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http/pprof"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,6 +33,7 @@ func runOrdered(spec roleSpec, ready chan<- roleReady) error {
 	mux.HandleFunc("GET /shared", func(w http.ResponseWriter, r *http.Request) { orderedStream(w, r, js, subjectOf(shared)) })
 	mux.HandleFunc("GET /own/{id}", func(w http.ResponseWriter, r *http.Request) { orderedStream(w, r, js, "own."+r.PathValue("id")) })
 	mux.HandleFunc("GET /bucket", func(w http.ResponseWriter, r *http.Request) { watchBucket(w, r, js) })
+	mux.HandleFunc("GET /debug/refusals", tellRefusals)
 	mux.HandleFunc("GET /debug/free", func(http.ResponseWriter, *http.Request) { debug.FreeOSMemory() })
 	mux.HandleFunc("GET /debug/pprof/heap", pprof.Handler("heap").ServeHTTP)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,6 +42,28 @@ func runOrdered(spec roleSpec, ready chan<- roleReady) error {
 	}
 	ready <- roleReady{Addr: ln.Addr().String()}
 	return http.Serve(ln, mux)
+}
+
+// refusals counts why clients were refused, by the words of NATS.
+var refusals struct {
+	sync.Mutex
+	by map[string]int
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	refusals.Lock()
+	if refusals.by == nil {
+		refusals.by = map[string]int{}
+	}
+	refusals.by[err.Error()]++
+	refusals.Unlock()
+	http.Error(w, "consumer failed", http.StatusServiceUnavailable)
+}
+
+func tellRefusals(w http.ResponseWriter, _ *http.Request) {
+	refusals.Lock()
+	defer refusals.Unlock()
+	_ = json.NewEncoder(w).Encode(refusals.by)
 }
 
 func orderedStream(w http.ResponseWriter, r *http.Request, js jetstream.JetStream, subject string) {
@@ -51,12 +75,12 @@ func orderedStream(w http.ResponseWriter, r *http.Request, js jetstream.JetStrea
 	}
 	consumer, err := js.OrderedConsumer(r.Context(), jetStream, cfg)
 	if err != nil {
-		http.Error(w, "consumer failed", http.StatusServiceUnavailable)
+		refuse(w, err)
 		return
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		http.Error(w, "consumer failed", http.StatusServiceUnavailable)
+		refuse(w, err)
 		return
 	}
 	defer messages.Stop()
@@ -81,12 +105,12 @@ func orderedStream(w http.ResponseWriter, r *http.Request, js jetstream.JetStrea
 func watchBucket(w http.ResponseWriter, r *http.Request, js jetstream.JetStream) {
 	bucket, err := js.KeyValue(r.Context(), jetBucket)
 	if err != nil {
-		http.Error(w, "no bucket", http.StatusServiceUnavailable)
+		refuse(w, err)
 		return
 	}
 	watcher, err := bucket.WatchAll(r.Context())
 	if err != nil {
-		http.Error(w, "watch failed", http.StatusServiceUnavailable)
+		refuse(w, err)
 		return
 	}
 	defer func() { _ = watcher.Stop() }()

@@ -22,7 +22,7 @@ func (s *Swarm) head(i int, b []byte) []byte {
 		return nil
 	}
 	c.state = clientOpen
-	s.dialing--
+	s.arrived(c)
 	s.opened++
 	return body
 }

@@ -55,6 +55,8 @@ type Cast struct {
 	Target   func(i int) int    // of client i; nil: all share one subject
 	Path     func(i int) string // nil: that of the target
 	Track    bool               // follow event ids
+	Retry    bool               // who is refused comes again
+	Patience time.Duration      // for the clients to be open; 0: a minute
 	Payload  int                // 0: payloadSize
 	Burst    int                // of the publisher
 	Settings []string           // of headgate
@@ -85,7 +87,11 @@ func (l *Lab) Scene(kind string, c Cast) (sc *Scene, err error) {
 	if sc.Swarm, err = NewSwarm(server.Addr, c.Track); err != nil {
 		return nil, err
 	}
-	if err = sc.Swarm.Add(c.Clients, c.Path, time.Minute); err != nil {
+	sc.Swarm.retry = c.Retry
+	if c.Patience == 0 {
+		c.Patience = time.Minute
+	}
+	if err = sc.Swarm.Add(c.Clients, c.Path, c.Patience); err != nil {
 		return nil, fmt.Errorf("%s: open: %w: %s", kind, err, server.Proc.tail.String())
 	}
 	targets := c.Clients

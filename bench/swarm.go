@@ -20,16 +20,18 @@ type Swarm struct {
 	epfd  int
 	addr  unix.SockaddrInet4
 	track bool // keep each client's last event id, for reconnects
+	retry bool // who is refused, or whose stream ends, comes again: see retry.go
 
 	// Owned by the polling goroutine.
 	clients []client
 	events  []unix.EpollEvent
 	buf     []byte
-	dialing int // connects and requests on the way
+	dialing int // connects and requests on the way; not those of clients that come again
 	opened  int // clients whose response head has arrived
 	refused int // answered with a refusal, or cut before the head
 	ended   int // streams that the server ended
 	tally   Tally
+	retries
 }
 
 // client is one stream. next is the sequence it must see next; 0 takes whatever comes first.
@@ -37,6 +39,7 @@ type client struct {
 	fd      int32
 	next    uint32
 	state   clientState
+	again   bool // it is on its way once more
 	carried uint8
 	carry   [stampLen - 1]byte // a stamp cut by the end of a read
 	path    string
@@ -118,7 +121,7 @@ func (s *Swarm) connect(list []int, limit time.Duration) error {
 		if err := s.Poll(100 * time.Millisecond); err != nil {
 			return err
 		}
-		if s.refused > refused {
+		if s.refused > refused && !s.retry {
 			return fmt.Errorf("%d clients were refused", s.refused-refused)
 		}
 		if now() > deadline {
@@ -146,7 +149,9 @@ func (s *Swarm) dial(i int) error {
 	}
 	c := &s.clients[i]
 	c.fd, c.state, c.carried, c.rest = int32(fd), clientDialing, 0, nil
-	s.dialing++
+	if !c.again {
+		s.dialing++
+	}
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT, Fd: int32(i)}
 	if err := unix.EpollCtl(s.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("epoll add: %w", err)
@@ -172,6 +177,9 @@ func (s *Swarm) request(i int) {
 
 // Poll waits for at most timeout for something to read and reads it.
 func (s *Swarm) Poll(timeout time.Duration) error {
+	if err := s.again(); err != nil {
+		return err
+	}
 	n, err := unix.EpollWait(s.epfd, s.events, int(timeout.Milliseconds()))
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("epoll wait: %w", err)
@@ -213,12 +221,22 @@ func (s *Swarm) read(i int) {
 	s.scan(c, b, now())
 }
 
+// arrived: a client is not on its way any more.
+func (s *Swarm) arrived(c *client) {
+	if c.again {
+		c.again = false
+		s.coming--
+		return
+	}
+	s.dialing--
+}
+
 // close ends a client from the server's side or after an error.
 func (s *Swarm) close(i int) {
 	c := &s.clients[i]
 	switch c.state {
 	case clientDialing, clientWaiting:
-		s.dialing--
+		s.arrived(c)
 		s.refused++
 	case clientOpen, clientDeaf:
 		s.opened--
@@ -226,10 +244,12 @@ func (s *Swarm) close(i int) {
 	}
 	_ = unix.Close(int(c.fd))
 	c.fd, c.state, c.rest, c.carried = -1, clientClosed, nil, 0
+	s.later(i)
 }
 
 // DropAll resets every connection at once. Sequences and ids are kept for Reopen.
 func (s *Swarm) DropAll() {
+	defer s.forgetRetries()
 	for i := range s.clients {
 		if s.clients[i].state != clientClosed {
 			s.close(i)

@@ -39,6 +39,10 @@ type Bridge struct {
 	service *control.Service // nil: operators are not answered
 }
 
+// statesAtOnce is how many subjects of a state are read at once; 0 = as many as NATS lists. Tests make it small, so that small states are read
+// part by part.
+var statesAtOnce int
+
 // New reports what is wrong with the configuration, as far as it can be told without a server. It connects nothing; Run does.
 func New(c config.Config, log *slog.Logger, reg prometheus.Registerer) (*Bridge, error) {
 	cfg := c.NATS
@@ -59,7 +63,8 @@ func New(c config.Config, log *slog.Logger, reg prometheus.Registerer) (*Bridge,
 		return nil, err
 	}
 	b.streams = stream.New(stream.Config{NATS: cfg, JetStream: c.JetStream, Options: opts, Wants: wants, Format: b.core.Format,
-		Encoded: b.core.Encoded, Gaps: b.gaps, Log: log, Registerer: reg, Connections: metrics})
+		Encoded: b.core.Encoded, Gaps: b.gaps, Log: log, Registerer: reg, Connections: metrics,
+		AtOnce: statesAtOnce})
 	return b, nil
 }
 

@@ -29,6 +29,26 @@ func TestCommands_EachHasATestOrAReason(t *testing.T) {
 			}
 		}
 	}
+	judge(t, rows, used, tests)
+}
+
+// The same for commands in the middle of sentences.
+func TestCommands_EachInASentenceHasATestOrAReason(t *testing.T) {
+	rows := stack.InlineAssignments(t)
+	used := make([]bool, len(rows))
+	for _, c := range stack.InlineCommands(t) {
+		if i := stack.Find(rows, c.Document, c.Text); i >= 0 {
+			used[i] = true
+			continue
+		}
+		t.Errorf("docs/commands.md does not say who runs this, in a sentence of %s: %s", c.Document, c.Text)
+	}
+	judge(t, rows, used, testNames(t))
+}
+
+// judge looks that each row has its command, and a test that there is, or a reason.
+func judge(t *testing.T, rows []stack.Assignment, used []bool, tests []string) {
+	t.Helper()
 	for i, row := range rows {
 		switch {
 		case !used[i]:

@@ -15,7 +15,7 @@ import (
 	"headgate/e2e/internal/stream"
 )
 
-// The files in deploy/proxies, as they are documented.
+// The files in deploy/proxies, as they are documented. Traefik's are tested by traefik_test.go.
 var documentedProxies = []string{"nginx", "haproxy", "caddy"}
 
 // browserOf is a client with one HTTP/2 connection, as a browser has it for all its tabs.
@@ -42,34 +42,38 @@ func openAt(t *testing.T, client *http.Client, url string) *stream.Stream {
 // Many streams of one browser, each event at once, nothing compressed; and publishes go through.
 func TestDocumentedProxies_CarryManyStreamsOnOneConnection(t *testing.T) {
 	t.Parallel()
-	const streams = 130 // more than the 100 and 128 that are the defaults of HAProxy and nginx
 	for _, name := range documentedProxies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g, cert := start(t), stack.NewCertificate(t)
-			front := stack.StartDocumented(t, name, g.Headgate, cert)
-			client := browserOf(t, cert)
-			var all []*stream.Stream
-			for range streams {
-				s := openAt(t, client, front.URL+"/v1/prices/ACME")
-				if s.Response.ProtoMajor != 2 || s.Response.Header.Get("Content-Encoding") != "" || s.Response.Header.Get("X-Accel-Buffering") != "" && name == "nginx" {
-					t.Fatalf("%s %v", s.Response.Proto, s.Response.Header)
-				}
-				all = append(all, s)
-			}
-			for i := range 3 { // the next one only after everybody has had the last one
-				g.publish(t, "prices.ACME", fmt.Sprint(i))
-				for _, s := range all {
-					if got := until(t, s, "price").Data(); got != fmt.Sprint(i) {
-						t.Fatalf("event %d is %q", i, got)
-					}
-				}
-			}
-			status, body := send(t, client, http.MethodPost, front.URL+"/v1/rooms/a", "hello")
-			if status != http.StatusAccepted {
-				t.Errorf("a publish: %d %s", status, body)
-			}
+			carriesMany(t, name, 130) // more than the 100 and 128 that are the defaults of HAProxy and nginx
 		})
+	}
+}
+
+func carriesMany(t *testing.T, name string, streams int) {
+	t.Helper()
+	g, cert := start(t), stack.NewCertificate(t)
+	front := stack.StartDocumented(t, name, g.Headgate, cert)
+	client := browserOf(t, cert)
+	var all []*stream.Stream
+	for range streams {
+		s := openAt(t, client, front.URL+"/v1/prices/ACME")
+		if s.Response.ProtoMajor != 2 || s.Response.Header.Get("Content-Encoding") != "" || s.Response.Header.Get("X-Accel-Buffering") != "" && name == "nginx" {
+			t.Fatalf("%s %v", s.Response.Proto, s.Response.Header)
+		}
+		all = append(all, s)
+	}
+	for i := range 3 { // the next one only after everybody has had the last one
+		g.publish(t, "prices.ACME", fmt.Sprint(i))
+		for _, s := range all {
+			if got := until(t, s, "price").Data(); got != fmt.Sprint(i) {
+				t.Fatalf("event %d is %q", i, got)
+			}
+		}
+	}
+	status, body := send(t, client, http.MethodPost, front.URL+"/v1/rooms/a", "hello")
+	if status != http.StatusAccepted {
+		t.Errorf("a publish: %d %s", status, body)
 	}
 }
 

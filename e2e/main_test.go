@@ -21,7 +21,6 @@ const brief = 20 * time.Second // for one thing that happens within milliseconds
 // TestMain runs the tests one after the other that load the machine, open streams by the hundred or measure how long something takes; the
 // others, which wait most of the time, call t.Parallel.
 func TestMain(m *testing.M) {
-	stack.MaybeNATS()
 	cleanup, err := stack.Setup()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

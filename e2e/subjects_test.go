@@ -46,16 +46,17 @@ func TestFormats_SeveralSourcesInAnEnvelope(t *testing.T) {
 	t.Parallel()
 	g := startWith(t, stack.Options{Routes: formats})
 	s := open(t, g.URL+"/both")
-	for _, subject := range []string{"orders.eu", "jobs.7"} {
+	for source, subject := range map[string]string{"orders": "orders.eu", "jobs": "jobs.7"} {
 		g.publish(t, subject, "line one\nline two", "Trace", "t-1", "Secret", "s-1")
 		var e struct {
-			Subject, Time, ID string
-			Headers           map[string]any
-			Data              string
+			Subject, Source, Time, ID string
+
+			Headers map[string]any
+			Data    string
 		}
 		b := until(t, s, "message")
 		must(t, json.Unmarshal([]byte(b.Data()), &e))
-		if e.Subject != subject || e.Data != "line one\nline two" || e.Time == "" || e.Headers["Trace"] == nil || e.Headers["Secret"] != nil {
+		if e.Subject != subject || e.Source != source || e.Data != "line one\nline two" || e.Time == "" || e.Headers["Trace"] == nil || e.Headers["Secret"] != nil {
 			t.Errorf("the envelope is %s", b.Data())
 		}
 	}

@@ -5,12 +5,15 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"headgate/auth"
 	"headgate/gateway"
 	"headgate/internal/config"
+	"headgate/internal/flow"
+	"headgate/internal/sse"
 )
 
 // taken is what has been taken of rates.
@@ -120,6 +123,46 @@ func TestReload_APublishIsJudgedByWhatHoldsWhenItsBodyIsThere(t *testing.T) {
 			case c.subject != "" && (len(w.bridge.published) != 1 || w.bridge.published[0].subject != c.subject || w.bridge.published[0].body != "01234567899876543210"):
 				t.Errorf("published %v", w.bridge.published)
 			}
+		})
+	}
+}
+
+// A stream whose route is tightened, or goes, while NATS is waited for does not begin by the rules of before.
+func TestReload_AStreamIsJudgedByWhatHoldsWhenItBegins(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*config.Route)
+		status int
+		slug   string
+	}{
+		"another event": {func(r *config.Route) { r.Event = "price" }, http.StatusOK, ""},
+		"a requirement": {func(r *config.Route) { r.AuthRequire = []config.Require{{Claim: "role", Equals: "admin"}} }, http.StatusForbidden, "claims-forbidden"},
+		"another path":  {func(r *config.Route) { r.Path = "/v1/elsewhere/{symbol}" }, http.StatusNotFound, "not-found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := startTrusted(t, func(s *setup) { s.cfg.RoutesSpread = time.Hour })
+			reloaded := false
+			w.bridge.open = func(context.Context, flow.Request) (flow.Opened, error) {
+				if !reloaded {
+					reloaded = true
+					changed := w.routes[0]
+					c.change(&changed)
+					w.routes = []config.Route{changed, w.routes[1], w.routes[2]}
+					w.trust(auth.Trust{Issuers: []auth.Issuer{w.i, w.j}})
+				}
+				return w.bridge.opened(), nil
+			}
+			if c.slug != "" {
+				w.get("/v1/prices/A", from("i")...).problem(t, c.status, c.slug)
+			} else {
+				rd := w.open("/v1/prices/A", from("i")...)
+				rd.want("$ready")
+				w.bridge.push(sse.NewFrame("price", []byte("1")), 1)
+				rd.want("price")
+			}
+			if got := w.limiter.taken(); got != (tokens{connects: 1, users: 1}) {
+				t.Errorf("beginning again has cost %+v", got)
+			}
+			w.settled()
 		})
 	}
 }

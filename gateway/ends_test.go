@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,4 +91,48 @@ func TestWorkQueue_IsRefusedAtOnce(t *testing.T) {
 	if d := time.Since(began); d > cfg.NATS.ConfirmTimeout/2 {
 		t.Errorf("after %v", d)
 	}
+}
+
+// What is published behind the end begins a job again for those who come for it then. Who has been told of the end stays away, and who had
+// not got so far is told of it first: see ADR 20.
+func TestEnd_AJobThatIsBegunAgainHasNotEndedForThoseWhoComeThen(t *testing.T) {
+	t.Parallel()
+	p := newPit(t, streamA(), nil, jobRoute("last", "last", config.Replay{}))
+	progress := func(state string) { p.mustPublish("A", "a.1.progress", `{"state":"`+state+`"}`) }
+	// next reads on until it has been given all of these, in whatever order, and says where it is then.
+	next := func(rd *reader, all ...string) string {
+		t.Helper()
+		for len(all) > 0 {
+			e := rd.next()
+			all = slices.DeleteFunc(all, func(want string) bool { return e.Type == want || strings.Contains(e.Data, want) })
+			if e.Type == "$end" && len(all) > 0 {
+				t.Fatalf("it ends before %s: %s", all, e.Data)
+			}
+		}
+		return rd.dec.LastEventID()
+	}
+	progress("first")
+	rd := p.open("/last/1", "")
+	first := next(rd, "$snapshot", "first")
+	progress("done")
+	done := next(rd, "done")
+	rd.wantFinal("done")
+	progress("again")
+	eventually(t, "the feed to have it", func() bool { return p.gw.metric("headgate_feed_messages_total", "A") == 3 })
+
+	newcomer := p.open("/last/1", "")
+	again := next(newcomer, "$snapshot", "again")
+	if status, _ := p.answer("/last/1", done); status != http.StatusNoContent {
+		t.Errorf("who has been told of the end gets %d", status)
+	}
+	behind := p.open("/last/1", first)
+	next(behind, "done")
+	behind.wantFinal("done")
+	back := p.open("/last/1", again) // a cut in the middle of the second run
+	progress("goes on")
+	next(back, "goes on")
+	next(newcomer, "goes on")
+	progress("failed")
+	next(back, "failed")
+	back.wantFinal("done")
 }

@@ -103,6 +103,9 @@ func (s *Server) stillWelcome(c *call, id *auth.Identity) error {
 	if s.Draining() {
 		return &refusal{kind: draining}
 	}
+	if c.route.life.over() != delivery.None {
+		return errStale // what it says now may be less
+	}
 	return s.stillGood(c, id)
 }
 

@@ -160,6 +160,15 @@ func FuzzTokenPlaces(f *testing.F) {
 			}
 			return
 		}
+		for _, part := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' }) {
+			name, value, _ := strings.Cut(part, "=")
+			if read, err := url.QueryUnescape(name); err != nil || read != "access_token" || value == "" {
+				continue
+			}
+			if value, err := url.QueryUnescape(value); err != nil || value != token {
+				t.Errorf("%q is taken for %q: %q is overlooked", query, token, part)
+			}
+		}
 		if cookieOnly && (token == "" || !strings.Contains(cookie, token)) {
 			t.Errorf("%q is not in the cookie %q", token, cookie)
 		}

@@ -167,7 +167,8 @@ func (w *world) whoIs(ctx context.Context, stream string) error {
 	if err != nil {
 		return err
 	}
-	tag := tagOf(stream, s.CachedInfo().Created)
+	created := s.CachedInfo().Created
+	tag := tagOf(stream, created)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l := w.lives[tag]
@@ -177,12 +178,12 @@ func (w *world) whoIs(ctx context.Context, stream string) error {
 		delete(w.coming, stream)
 		l.tag = tag
 	case l == nil:
-		w.t.Logf("%s is of %v by now, with the same messages", stream, s.CachedInfo().Created)
+		w.t.Logf("%s is of %v by now, with the same messages", stream, created)
 		same := *w.now[stream]
 		l = &same
 		l.tag, l.number = tag, l.number+1
 	}
-	w.lives[tag], w.now[stream] = l, l
+	w.lives[tag], w.lives[doubtedTagOf(stream, created)], w.now[stream] = l, l, l
 	return nil
 }
 

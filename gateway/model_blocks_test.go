@@ -205,7 +205,7 @@ func (c *modelClient) event(e sse.Event) {
 func (c *modelClient) entry(tr *track, p cursor.Position) (cursor.Entry, bool) {
 	for _, at := range p {
 		if l := c.w.lifeOf(at.Tag); l != nil && l.stream == tr.stream {
-			return at, true
+			return cursor.Entry{Tag: l.tag, Seq: at.Seq}, true // also of a position in doubt
 		}
 	}
 	return cursor.Entry{}, false

@@ -223,7 +223,7 @@ func TestPitfall04_NothingMoreOrNothingThere(t *testing.T) {
 		caughtUp.want("$ready")
 		caughtUp.want("$live")
 		p.ns.Stop()
-		nobody := p.open("/one", begin) // whose history nobody can be asked for
+		nobody := p.open("/all", begin) // of which nothing has been read yet
 		nobody.want("$ready")
 		for range 2 {
 			if e, err := nobody.dec.NextBlock(); err != nil || !e.Silent {
@@ -231,7 +231,7 @@ func TestPitfall04_NothingMoreOrNothingThere(t *testing.T) {
 			}
 		}
 		restart(t, p.ns)
-		nobody.seqs(1, 100)
+		nobody.seqs(1, 101)
 		nobody.want("$live")
 		p.remove("A")
 		rd.liveOr("$gap")

@@ -168,7 +168,7 @@ func TestReload_SpreadsTheEnds(t *testing.T) {
 	r.settled()
 }
 
-func TestReload_ARequestOnItsWayFinishesAndIsEndedAtOnce(t *testing.T) {
+func TestReload_ARequestOnItsWayIsWaitedForAndBeginsAgain(t *testing.T) {
 	r := start(t, func(s *setup) { s.cfg.RoutesSpread = time.Hour })
 	opening, goOn := make(chan struct{}), make(chan struct{})
 	r.bridge.open = func(context.Context, flow.Request) (flow.Opened, error) {
@@ -176,8 +176,8 @@ func TestReload_ARequestOnItsWayFinishesAndIsEndedAtOnce(t *testing.T) {
 		<-goOn
 		return r.bridge.opened(), nil
 	}
-	result := make(chan *reader, 1)
-	go func() { result <- r.open("/v1/prices/ACME") }()
+	result := make(chan response, 1)
+	go func() { result <- r.get("/v1/prices/ACME") }()
 	<-opening
 	r.reload(feed())
 	for range 3 {
@@ -186,9 +186,8 @@ func TestReload_ARequestOnItsWayFinishesAndIsEndedAtOnce(t *testing.T) {
 		}
 	}
 	close(goOn)
-	rd := <-result
-	rd.want("$ready")
-	rd.wantFinal("route-removed")
+	resp := <-result
+	resp.problem(t, http.StatusNotFound, "not-found")
 	r.settled()
 }
 

@@ -180,6 +180,15 @@ func TestChecksums_AreWhatSha256sumReads(t *testing.T) {
 	if err != nil || string(text) != want {
 		t.Errorf("%v %s", err, text)
 	}
+	program, err := exec.LookPath("sha256sum")
+	if err != nil {
+		t.Skip("SKIPPED in part: sha256sum is missing")
+	}
+	check := exec.CommandContext(t.Context(), program, "-c", sums)
+	check.Dir = dir
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("sha256sum -c: %v\n%s", err, out)
+	}
 }
 
 func TestRun_SaysWhatItCanMake(t *testing.T) {

@@ -4,6 +4,7 @@
 #
 # The two bases are made here under their official names, since they may be out of reach: a shell beside this machine's Go in place of
 # golang, and certificates and a passwd file in place of distroless. What the Dockerfile does with them is what it does with the real ones.
+# The commands are those of docs/operations.md, with buildah and podman in the place of Docker.
 #
 #   deploy/test/image.sh                       for this machine's platform
 #   deploy/test/image.sh linux/amd64 linux/arm64   the others are built too, and not run
@@ -29,7 +30,7 @@ image=localhost/headgate:test
 
 cleanup() {
   stop_all
-  podman "${store[@]}" rm -f -t 0 headgate >/dev/null 2>&1 || true
+  podman "${store[@]}" rm -f -t 0 headgate documented >/dev/null 2>&1 || true
   umount "$work/store/overlay" 2>/dev/null || true
   rm -rf "$work"
   # podman's control groups, where they are empty.
@@ -60,6 +61,22 @@ base_static() {
   buildah "${store[@]}" commit -q --rm --timestamp 0 "$c" "localhost/static:${1#linux/}"
 }
 
+# documented BEGINNING is the command of docs/operations.md, with the lines that go on.
+documented() {
+  awk -v begins="$1" 'index($0, begins) == 1 { on = 1 } on { print; found = 1 } on && !/\\$/ { exit } END { exit !found }' docs/operations.md
+}
+
+# docker does what Docker does with the commands of that page. --format docker: OCI images have no HEALTHCHECK. Without a bridge, which wants
+# more rights, a container is on the network of this machine, where ports are taken.
+docker() {
+  case "$1" in
+    buildx) buildah "${store[@]}" bud -q "${from[@]}" --format docker --timestamp 0 --build-arg BUILDPLATFORM="$native" "${@:3}" ;;
+    run) podman "${store[@]}" --runtime runc --cgroup-manager cgroupfs run -d --name documented --network host --no-healthcheck --log-driver k8s-file \
+      --ulimit nofile=20000:20000 --ulimit nproc=4000:4000 -e HTTP_ADDR="127.0.0.1:$http" -e ADMIN_ADDR="127.0.0.1:$admin" "${@:2}" ;;
+    *) die "docs/operations.md has a command that is not known here: docker $*" ;;
+  esac
+}
+
 say "building with $(buildah --version | cut -d' ' -f1-3), $(go version | cut -d' ' -f3)"
 go mod download
 bases=${BASES:-local}
@@ -79,9 +96,10 @@ for p in "${platforms[@]}"; do
   else
     from=(--pull) # a newer patch of Go or newer certificates, where there are any
   fi
-  # --format docker: OCI images have no HEALTHCHECK.
-  buildah "${store[@]}" bud -q "${from[@]}" --format docker --platform "$p" --timestamp 0 --build-arg BUILDPLATFORM="$native" \
-    --build-arg VERSION="$version" --build-arg REVISION="$revision" -t "$image-${p#linux/}" . >/dev/null
+  command=$(documented 'docker buildx build')
+  command=${command//1.2.3/$version}
+  command=${command/linux\/amd64,linux\/arm64/$p}
+  eval "${command/headgate:$version/$image-${p#linux/}}" >/dev/null
   say "built for $p"
 done
 image=$image-${native#linux/}
@@ -163,6 +181,16 @@ until_ok "the drain ends the stream" grep -q '"draining"' "$work/stream" || { ca
 expect "it ends by itself, with 0" [ "$(podman "${store[@]}" inspect --format '{{.State.ExitCode}}' headgate)" = 0 ]
 sed 's/^/    /' "$work/stream"
 
+command=$(documented 'docker run')
+command=${command/ -p 8080:8080/} # it is on the network of this machine
+command=${command/nats:\/\/nats:4222/nats:\/\/127.0.0.1:$nats_port}
+eval "${command/headgate:1.2.3/$image}" >/dev/null || die "docs/operations.md: docker run"
+until_ok "what docs/operations.md runs is ready" curl -fsS -o /dev/null "http://127.0.0.1:$admin/readyz" || die "it does not become ready"
+curl -sN "http://127.0.0.1:$http/events?subject=feed.a" > "$work/documented" &
+follow $!
+until_ok "and serves a stream" grep -q '^event: \$ready' "$work/documented" || die "no \$ready"
+podman "${store[@]}" --runtime runc stop -t 20 documented >/dev/null
+
 if [ -n "${OUT:-}" ]; then
   mkdir -p "$OUT"
   for p in "${platforms[@]}"; do
@@ -176,6 +204,7 @@ if [ -n "${OUT:-}" ]; then
         "headgate $version (commit $revision, $go, $native)" ]
     fi
     say "kept  $file"
+    expect "podman load takes it" podman "${store[@]}" load -q -i "$file"
   done
 fi
 finish

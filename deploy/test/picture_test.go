@@ -91,6 +91,8 @@ func (s *stage) play(took time.Duration, crowd int) {
 	s.replicas[last].proc.stop(syscall.SIGTERM) // it drains
 	time.Sleep(took / 20)
 	s.startReplica(last)
+	at(0.6)
+	s.certify(90 * 24 * time.Hour)
 	at(0.7)
 	s.crowd(crowd/50+1, took/20, visitor{path: path("/v1/orders"), stale: true, stay: took / 20})
 	at(0.8)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -53,6 +54,7 @@ type stage struct {
 type replica struct {
 	addrs
 	pod  string
+	tls  bool // its listener has the stage's certificate
 	proc *killable
 }
 
@@ -104,8 +106,9 @@ func newStage(t *testing.T, replicas int) *stage {
 	if err := os.WriteFile(filepath.Join(s.dir, "secret"), []byte(stageSecret), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.certify(20 * 24 * time.Hour)
 	for n := range replicas {
-		r := &replica{addrs: addrs{freeAddr(t), freeAddr(t)}, pod: fmt.Sprintf("edge-headgate-%d", n)}
+		r := &replica{addrs: addrs{freeAddr(t), freeAddr(t)}, pod: fmt.Sprintf("edge-headgate-%d", n), tls: n == replicas-1}
 		s.replicas = append(s.replicas, r)
 		s.startReplica(n)
 	}
@@ -139,10 +142,14 @@ func (s *stage) routes(text string) {
 
 func (s *stage) startReplica(n int) {
 	r := s.replicas[n]
-	r.proc = s.spawn(fmt.Sprintf("headgate-%d", n), built(s.t, bin.headgate), []string{"HTTP_ADDR=" + r.public, "ADMIN_ADDR=" + r.admin, "NATS_URL=nats://" + s.natsAddr,
+	env := []string{"HTTP_ADDR=" + r.public, "ADMIN_ADDR=" + r.admin, "NATS_URL=nats://" + s.natsAddr,
 		"AUTH_MODE=jwt", "AUTH_ISSUER=stage", "AUTH_AUDIENCE=headgate", "AUTH_SECRET_FILE=" + filepath.Join(s.dir, "secret"), "ROUTES_FILE=" + filepath.Join(s.dir, "routes.yaml"),
 		"JETSTREAM_PREFILL_TIMEOUT=5s", "GOMEMLIMIT=268435456", "AUTH_REVOCATION_BUCKET=REVOKED", "AUTH_REVOCATION_TTL=1h", "ROUTES_RELOAD=1s", "ROUTES_SPREAD=3s",
-		"SHUTDOWN_DELAY=1s", "SHUTDOWN_DRAIN=8s", "SSE_RETRY=1s", "SSE_RETRY_JITTER=2s", "SSE_HEARTBEAT=5s", "SSE_BUFFER_BYTES=64KiB", "SSE_BUFFER_AGE=8s", "SSE_MAX_AGE=2m"})
+		"SHUTDOWN_DELAY=1s", "SHUTDOWN_DRAIN=8s", "SSE_RETRY=1s", "SSE_RETRY_JITTER=2s", "SSE_HEARTBEAT=5s", "SSE_BUFFER_BYTES=64KiB", "SSE_BUFFER_AGE=8s", "SSE_MAX_AGE=2m"}
+	if r.tls {
+		env = append(env, "HTTP_TLS_CERT_FILE="+filepath.Join(s.dir, "tls.crt"), "HTTP_TLS_KEY_FILE="+filepath.Join(s.dir, "tls.key"))
+	}
+	r.proc = s.spawn(fmt.Sprintf("headgate-%d", n), built(s.t, bin.headgate), env)
 	for end := time.Now().Add(60 * time.Second); ; {
 		if status, _, err := get(s.t.Context(), "http://"+r.admin+"/readyz"); err == nil && status == http.StatusOK {
 			return
@@ -263,6 +270,9 @@ func (s *stage) stream(r *replica, v visitor, id string) string {
 	defer conn.Close()
 	if v.slow {
 		_ = conn.(*net.TCPConn).SetReadBuffer(4096)
+	}
+	if r.tls {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	}
 	if v.stale {
 		id, _ = s.last.Load().(string)

@@ -284,6 +284,18 @@ func (r *rig) settle() {
 	r.t.Fatal("the rounds have no end")
 }
 
+// firstState takes the first state, and waits until its client is live: the last read, of what came meanwhile, is asked for behind it.
+func (p *page) firstState(r *rig) *page {
+	p.b.t.Helper()
+	p.read("the first state", func() bool { return p.s.id != "" })
+	eventually(r.t, "everybody to be live", func() bool {
+		n, err := r.server.Reading(r.t.Context())
+		return err == nil && n == 0
+	})
+	r.settle()
+	return p
+}
+
 // renewAhead is renew for a part that is pushed at once, while what the other part has is still kept.
 func (b *buckets) renewAhead(part int, key string) {
 	b.mu.Lock()

@@ -63,6 +63,19 @@ func (s *Server) Settled(ctx context.Context) (bool, error) {
 	return settled, err
 }
 
+// Reading counts the clients that are being given what they missed, or a state.
+func (s *Server) Reading(ctx context.Context) (int, error) {
+	var n atomic.Int64
+	err := s.look(ctx, func(sh *shard) {
+		for _, sd := range sh.sides {
+			if sd.read != nil || sd.again != nil {
+				n.Add(1)
+			}
+		}
+	})
+	return int(n.Load()), err
+}
+
 // Agains counts the new beginnings that are remembered.
 func (s *Server) Agains(ctx context.Context) (n int, err error) {
 	err = s.look(ctx, func(sh *shard) {

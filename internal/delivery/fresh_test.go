@@ -40,9 +40,7 @@ func (b *buckets) remembers(s *stream) *page {
 // blocked is a client that has been given its first state, and that takes nothing more of what floods it.
 func (r *rig) blocked(b *buckets) *page {
 	r.t.Helper()
-	p := b.page(r.connect(snapshotWanted))
-	p.read("the first state", func() bool { return p.s.id != "" })
-	r.settle()
+	p := b.page(r.connect(snapshotWanted)).firstState(r)
 	b.flood(0, 100)
 	r.settle()
 	return p
@@ -136,9 +134,7 @@ func TestFresh_NoIDBeforeTheStateThatAJumpOwes(t *testing.T) {
 func TestFresh_NoIDWithAnEndInsteadOfTheState(t *testing.T) {
 	onBothWithBuckets(t, func(t *testing.T, r *rig, b *buckets) {
 		r.policy.BufferBytes = 64 << 20
-		p := b.page(r.connect(snapshotWanted))
-		p.read("the first state", func() bool { return p.s.id != "" })
-		r.settle()
+		p := b.page(r.connect(snapshotWanted)).firstState(r)
 		b.mu.Lock()
 		b.pad = strings.Repeat("x", 8<<20)
 		b.mu.Unlock()

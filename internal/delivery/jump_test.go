@@ -105,9 +105,7 @@ func TestJump_OverItsRate(t *testing.T) {
 	onBothWithBuckets(t, func(t *testing.T, r *rig, b *buckets) {
 		r.jumping()
 		r.policy.EventsPerSecond, r.policy.WriteTimeout = 20, 0
-		p := b.page(r.connect(snapshotWanted))
-		p.read("the first state", func() bool { return p.s.id != "" })
-		r.settle()
+		p := b.page(r.connect(snapshotWanted)).firstState(r)
 		for n := range 400 {
 			b.put(0, "often", fmt.Sprint(n))
 		}
@@ -131,9 +129,7 @@ func TestJump_AStateIsNotCutForARate(t *testing.T) {
 				r.jumping()
 				r.policy.DropOldest = policy == "drop_oldest"
 				r.policy.EventsPerSecond, r.policy.WriteTimeout = 20, 0
-				p := b.page(r.connect(snapshotWanted))
-				p.read("the first state", func() bool { return p.s.id != "" })
-				r.settle()
+				p := b.page(r.connect(snapshotWanted)).firstState(r)
 				for n := range 24 {
 					b.put(0, "often", fmt.Sprint(n))
 				}

@@ -193,7 +193,7 @@ type Ack struct {
 var (
 	ErrUnavailable = errors.New("NATS is not connected")
 	ErrUnconfirmed = errors.New("NATS did not confirm the subscription in time")
-	ErrRefused     = errors.New("NATS refused the subscription")
+	ErrRefused     = errors.New("NATS does not permit it")
 	ErrTopics      = errors.New("too many topics")
 	ErrClosed      = errors.New("closed")
 	ErrTooLarge    = errors.New("larger than NATS allows")

@@ -42,6 +42,7 @@ const (
 type Config struct {
 	API            jsapi.API
 	Parallel       int    // reads in flight; 0 = 4. Direct gets run in the server's read loop, more of them stall it
+	StateSubjects  int    // how many a LastPerSubject reads; 0 = 100,000
 	CacheBytes     int64  // memory of what has been read and may be asked for again; 0 = 32 MiB
 	Inbox          string // prefix of the subjects answers come to; "" = _INBOX
 	ConsumerPrefix string // of the names of scan consumers; "" = headgate-scan
@@ -54,6 +55,7 @@ type Coordinator struct {
 	// fixed after New
 	api      jsapi.API
 	parallel int
+	most     int    // subjects of one LastPerSubject
 	inbox    string // ends with a dot
 	prefix   string
 	log      *slog.Logger
@@ -85,7 +87,7 @@ type session struct {
 // New does no I/O. The connection comes with Connected.
 func New(cfg Config) *Coordinator {
 	c := &Coordinator{
-		api: cfg.API, parallel: cfg.Parallel, log: cfg.Log, m: cfg.Metrics,
+		api: cfg.API, parallel: cfg.Parallel, most: cmp.Or(cfg.StateSubjects, mostSubjects), log: cfg.Log, m: cfg.Metrics,
 		inbox:   nats.NewInbox() + ".",
 		prefix:  cmp.Or(cfg.ConsumerPrefix, "headgate-scan"),
 		wake:    make(chan struct{}, 1),

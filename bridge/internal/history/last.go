@@ -35,7 +35,7 @@ func (c *Coordinator) LastPerSubject(r Request, done func(Answer)) {
 	c.m.reads.Inc()
 	c.operate(r, "last-per-subject "+key, func(s *session) Answer {
 		t := target{stream: r.Stream, created: r.Created, direct: r.Direct, filters: r.Filters, to: r.To}
-		l := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, most: mostSubjects, mostBytes: mostBytes, grow: r.Grow, last: map[string]*encode.Item{}}
+		l := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, most: c.most, mostBytes: mostBytes, grow: r.Grow, last: map[string]*encode.Item{}}
 		return l.read()
 	}, done)
 }
@@ -133,7 +133,7 @@ func (l *lastReader) direct() error {
 
 // listed reads the subjects that the leader names, in some way; those that are still missing then are asked of the leader.
 func (l *lastReader) listed(read func(names []string) error) error {
-	names, err := l.c.subjects(l.ctx, l.nc, l.t.stream, l.t.filters, mostSubjects)
+	names, err := l.c.subjects(l.ctx, l.nc, l.t.stream, l.t.filters, l.c.most)
 	if err != nil {
 		return err
 	}

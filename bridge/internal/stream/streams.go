@@ -48,6 +48,7 @@ type Config struct {
 	Format      func(flow.Format) *encode.Format   // compiled ones are shared
 	Encoded     func(*encode.Item, *encode.Result) // hears of every frame that was made
 	Gaps        *gap.Counters
+	AtOnce      int // how many subjects of a state are read at once, beyond which it is read part by part; 0 = as many as history reads
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer
 	Connections *conn.Metrics
@@ -89,7 +90,7 @@ func New(cfg Config) *Streams {
 	s.readers.wake = make(chan struct{}, 1)
 	s.states.all, s.states.large = map[string]*shared{}, map[string]time.Time{}
 	s.tooLarge.Interval = 10 * time.Second
-	s.history = history.New(history.Config{API: s.api, Parallel: cfg.JetStream.HistoryParallel, Inbox: cfg.NATS.InboxPrefix,
+	s.history = history.New(history.Config{API: s.api, Parallel: cfg.JetStream.HistoryParallel, StateSubjects: cfg.AtOnce, Inbox: cfg.NATS.InboxPrefix,
 		ConsumerPrefix: s.prefix + "-scan", Log: cfg.Log, Metrics: history.NewMetrics(cfg.Registerer)})
 	s.budget = feed.NewBudget(int64(cfg.JetStream.TailBytes))
 	if cfg.Registerer != nil {

@@ -101,8 +101,11 @@ func trimmed(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// minutes is from how many seconds on times are in minutes.
-const minutes = 120
+// From how many seconds on times are in minutes and in days.
+const (
+	minutes = 120
+	days    = 2 * 86400
+)
 
 // format writes a value in a unit of Grafana's.
 func format(v float64, unit string) string {
@@ -115,6 +118,8 @@ func format(v float64, unit string) string {
 			return trimmed(v*1e6) + " µs"
 		case v < 1:
 			return trimmed(v*1e3) + " ms"
+		case v >= 86400:
+			return trimmed(v/86400) + " days"
 		case v >= 60 && math.Mod(v, 60) == 0, v >= minutes:
 			return trimmed(v/60) + " min"
 		}

@@ -95,6 +95,8 @@ func axis(all []series, unit string) (ticks []float64, top float64) {
 	switch {
 	case unit == "bytes":
 		base = math.Pow(1024, math.Floor(math.Log(most)/math.Log(1024)))
+	case unit == "s" && most >= days:
+		base = 86400
 	case unit == "s" && most >= minutes:
 		base = 60
 	}

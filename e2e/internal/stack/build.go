@@ -12,8 +12,8 @@ import (
 
 // binaries are built once for a test binary. Run sets dir.
 var binaries struct {
-	dir        string
-	head, nats func() error
+	dir             string
+	head, nats, cli func() error
 }
 
 // Setup makes a directory for the programs that the tests build; what it returns removes it. TestMain calls it.
@@ -25,6 +25,7 @@ func Setup() (cleanup func(), err error) {
 	binaries.dir = dir
 	binaries.head = sync.OnceValue(func() error { return build("../", HeadgateBinary(), ".") })
 	binaries.nats = sync.OnceValue(func() error { return build(".", natsBinary(), "github.com/nats-io/nats-server/v2") })
+	binaries.cli = sync.OnceValue(func() error { return build("natscli", natsCommand(), "github.com/nats-io/natscli/nats") })
 	return func() { _ = os.RemoveAll(dir) }, nil
 }
 

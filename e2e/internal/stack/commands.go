@@ -17,24 +17,47 @@ const commandsTable = "../docs/commands.md"
 
 // Assignment is one row of it: the commands of a document that begin with a text, and the test that runs them, "" for none.
 type Assignment struct {
-	Document string // path from the repository's root, or a pattern of path.Match
+	Document string // path from the repository's root, or a pattern of path.Match, or any
 	Begins   string // "" for all that no row above has
 	Test     string // its name, or the beginning of several names and an ellipsis
 	Remark   string // why no test runs them, or runs them otherwise
 }
 
-// Assignments are the rows of the table. Of those that fit a command the first one counts.
+// Assignments are the rows of the table of blocks. Of those that fit a command the first one counts.
 func Assignments(t testing.TB) []Assignment {
+	t.Helper()
+	blocks, _ := tables(t)
+	return assignments(t, blocks)
+}
+
+// InlineAssignments are the rows of the table of commands in sentences.
+func InlineAssignments(t testing.TB) []Assignment {
+	t.Helper()
+	_, sentences := tables(t)
+	return assignments(t, sentences)
+}
+
+func tables(t testing.TB) (blocks, sentences string) {
 	t.Helper()
 	text, err := os.ReadFile(commandsTable)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []Assignment
-	for _, m := range regexp.MustCompile("(?m)^\\| ([\\w./*-]+\\.md) \\| (?:`([^`]+)`|all others|all) \\| (?:`(\\w+…?)`|–) \\|(.*)\\|$").FindAllStringSubmatch(string(text), -1) {
+	blocks, sentences, ok := strings.Cut(string(text), "\n## In sentences\n")
+	if !ok {
+		t.Fatalf("%s has no part for commands in sentences", commandsTable)
+	}
+	return blocks, sentences
+}
+
+var assignmentRow = regexp.MustCompile("(?m)^\\| ([\\w./*-]+\\.md|any) \\| (?:`([^`]+)`|all others|all) \\| (?:`(\\w+…?)`|–) \\|(.*)\\|$")
+
+func assignments(t testing.TB, text string) (all []Assignment) {
+	t.Helper()
+	for _, m := range assignmentRow.FindAllStringSubmatch(text, -1) {
 		all = append(all, Assignment{m[1], m[2], m[3], strings.TrimSpace(m[4])})
 	}
-	if rows := strings.Count(string(text), "\n| ") - 1; len(all) != rows { // without the head of the table
+	if rows := strings.Count(text, "\n| ") - 1; len(all) != rows { // without the head of the table
 		t.Fatalf("%s has %d rows, and %d of them can be read", commandsTable, rows, len(all))
 	}
 	return all
@@ -44,7 +67,7 @@ func Assignments(t testing.TB) []Assignment {
 func Find(all []Assignment, document, command string) int {
 	return slices.IndexFunc(all, func(a Assignment) bool {
 		fits, err := path.Match(a.Document, document)
-		return err == nil && fits && strings.HasPrefix(command, a.Begins)
+		return (err == nil && fits || a.Document == "any") && strings.HasPrefix(command, a.Begins)
 	})
 }
 
