@@ -57,7 +57,7 @@ func New(c config.Config, log *slog.Logger, reg prometheus.Registerer) (*Bridge,
 	metrics := conn.NewMetrics(reg)
 	b.core = core.New(core.Config{NATS: cfg, Options: opts, Topics: c.Limit.Topics, Log: log, Registerer: reg, Connections: metrics,
 		Gaps: b.gaps})
-	b.ctl = newPublisher(cfg, opts, log, metrics)
+	b.ctl = newPublisher(cfg, opts, c.JetStream, log, metrics)
 	wants, err := streamsOf(c.Routes)
 	if err != nil {
 		return nil, err
@@ -122,13 +122,14 @@ func (b *Bridge) Prefilled() (bool, string) {
 	return b.streams.Prefilled()
 }
 
-// Ack says where a message went. Stream is empty when NATS took it without storing it.
+// Ack says where a message went. Stream is empty when NATS took it and no stream is known to store it.
 type Ack = flow.Ack
 
-// Publish hands a message to NATS and returns when the server has processed it; within NATS_PUBLISH_TIMEOUT, or it fails with
-// flow.ErrUnconfirmed, and the message may or may not have been relayed. flow.ErrUnavailable and ErrRefused mean that it was not.
+// Publish hands a message to NATS and returns when the server has processed it and, where a stream stores its subject, when the stream has
+// acknowledged it; within NATS_PUBLISH_TIMEOUT, or it fails with flow.ErrUnconfirmed, and the message may or may not have been relayed
+// and stored. flow.ErrUnavailable and ErrRefused mean that it was neither, ErrNotStored that the stream refused it.
 func (b *Bridge) Publish(ctx context.Context, subject string, header map[string][]string, body []byte) (Ack, error) {
-	return Ack{}, b.ctl.publish(ctx, subject, header, body)
+	return b.ctl.publish(ctx, subject, header, body)
 }
 
 // Gaps are the counters of $gap events, for those who make gaps beside the bridge.

@@ -59,6 +59,7 @@ func TestPermissions_EachOfThoseThatInspectNamesIsNeeded(t *testing.T) {
 	ns, admin, permit := startPermitted(t)
 	js := ok[jetstream.JetStream](t)(jetstream.New(admin))
 	ok[jetstream.Stream](t)(js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}, AllowDirect: true}))
+	ok[jetstream.Stream](t)(js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "USERS", Subjects: []string{"users.>"}}))
 	kv := ok[jetstream.KeyValue](t)(js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "FLAGS"}))
 	ok[uint64](t)(kv.PutString(t.Context(), "dark", "on"))
 	for range 20 { // fewer are read from the leader, one by one
@@ -134,8 +135,8 @@ func useGuarded(t *testing.T, cfg config.Config, admin *nats.Conn, js jetstream.
 func useRoutes(ctx context.Context, b *Bridge, admin *nats.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if _, err := b.Publish(ctx, "users.bob", nil, []byte("hello")); err != nil {
-		return err
+	if ack, err := b.Publish(ctx, "users.bob", nil, []byte("hello")); err != nil || ack.Stream != "USERS" {
+		return fmt.Errorf("acknowledged %+v, error %v", ack, err)
 	}
 	prices, err := b.Open(ctx, flow.Request{Format: plain, Sources: []flow.Spec{{Name: "prices", Subjects: []string{"prices.A"}}}})
 	if err != nil {

@@ -19,6 +19,9 @@ import (
 // publishQueue is how many publishes may wait for the loop; more wait to get into the queue, as long as their context lasts.
 const publishQueue = 1024
 
+// ackLate is when a stream that has not acknowledged a message yet is looked at again.
+const ackLate = 500 * time.Millisecond
+
 // publisher publishes on a connection of its own, so that a flood of inbound messages never delays it. One loop publishes what
 // waits and asks the server once whether it has processed all of it.
 type publisher struct {
@@ -26,6 +29,8 @@ type publisher struct {
 	conn    *conn.Conn
 	timeout time.Duration
 	queue   chan *publishing
+	stored  *stored
+	acks    *acks
 	guests  []guest // whoever shares the connection; set before run
 
 	mu      sync.Mutex
@@ -34,26 +39,32 @@ type publisher struct {
 }
 
 type publishing struct {
+	ctx  context.Context // of whoever waits
 	msg  *nats.Msg
 	done chan error // of size one
 }
 
-func newPublisher(cfg config.NATS, opts []nats.Option, log *slog.Logger, m *conn.Metrics) *publisher {
-	p := &publisher{timeout: cfg.PublishTimeout, queue: make(chan *publishing, publishQueue), refused: map[string]bool{}}
+func newPublisher(cfg config.NATS, opts []nats.Option, js config.JetStream, log *slog.Logger, m *conn.Metrics) *publisher {
+	p := &publisher{timeout: cfg.PublishTimeout, queue: make(chan *publishing, publishQueue), refused: map[string]bool{},
+		stored: newStored(cfg, js, log.With("connection", "ctl")), acks: &acks{}}
 	h := conn.Handlers{
 		Up: func(nc *nats.Conn, _ bool) {
 			p.set(nc)
+			p.stored.Connected(nc)
 			for _, g := range p.guests {
 				g.Connected(nc)
 			}
 		},
 		Down: func() {
 			p.set(nil)
+			p.stored.Disconnected()
+			p.acks.Disconnected()
 			for _, g := range p.guests {
 				g.Disconnected()
 			}
 		},
 		Refused: func(op conn.Op, subj string) {
+			p.stored.Refused(op, subj)
 			for _, g := range p.guests {
 				g.Refused(op, subj)
 			}
@@ -88,29 +99,80 @@ func (p *publisher) run(ctx context.Context) error {
 	return err
 }
 
-func (p *publisher) publish(ctx context.Context, subj string, header map[string][]string, body []byte) error {
+func (p *publisher) publish(ctx context.Context, subj string, header map[string][]string, body []byte) (flow.Ack, error) {
 	if err := subject.ValidLiteral(subj); err != nil {
-		return fmt.Errorf("bridge: publish: %w", err)
+		return flow.Ack{}, fmt.Errorf("bridge: publish: %w", err)
 	}
 	if subject.Internal(subj) {
-		return fmt.Errorf("bridge: publish to %q: %w: internal subject", subj, flow.ErrRefused)
+		return flow.Ack{}, fmt.Errorf("bridge: publish to %q: %w: internal subject", subj, flow.ErrRefused)
 	}
-	if p.connected() == nil {
-		return flow.ErrUnavailable
+	nc := p.connected()
+	if nc == nil {
+		return flow.Ack{}, flow.ErrUnavailable
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, flow.ErrUnconfirmed)
 	defer cancel()
-	w := &publishing{msg: &nats.Msg{Subject: subj, Header: header, Data: body}, done: make(chan error, 1)}
+	stored, err := p.stored.lookup(ctx, subj, time.Time{})
+	if err != nil {
+		return flow.Ack{}, err
+	}
+	w := &publishing{ctx: ctx, msg: &nats.Msg{Subject: subj, Header: header, Data: body}, done: make(chan error, 1)}
+	if !stored {
+		return flow.Ack{}, p.hand(w)
+	}
+	if err := p.acks.open(nc); err != nil {
+		return flow.Ack{}, p.outcome(err)
+	}
+	reply, told, end := p.acks.expect()
+	defer end()
+	w.msg.Reply = reply
+	since := time.Now()
+	if err := p.hand(w); err != nil {
+		return flow.Ack{}, err
+	}
+	return p.confirm(ctx, subj, since, told)
+}
+
+// hand gives a message to the loop, and returns when the server has processed it.
+func (p *publisher) hand(w *publishing) error {
 	select {
 	case p.queue <- w:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx)
 	}
 	select {
 	case err := <-w.done:
 		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx)
+	}
+}
+
+// confirm waits for the word of the stream. When that is late, the stream may be gone, or one that never says a word: then there is nothing
+// to wait for, and the message is as one that no stream stores.
+func (p *publisher) confirm(ctx context.Context, subj string, since time.Time, told <-chan stowed) (flow.Ack, error) {
+	late := time.NewTimer(ackLate)
+	defer late.Stop()
+	for {
+		select {
+		case s := <-told:
+			if !s.nobody {
+				return s.ack, s.err
+			}
+			stored, err := p.stored.lookup(ctx, subj, since)
+			if err == nil && stored {
+				err = fmt.Errorf("bridge: publish to %q: %w: its stream has no leader", subj, flow.ErrUnavailable)
+			}
+			return flow.Ack{}, err
+		case <-late.C:
+			stored, err := p.stored.lookup(ctx, subj, since)
+			over := err == nil && (!stored || p.stored.silent(ctx, subj))
+			if over && len(told) == 0 {
+				return flow.Ack{}, nil
+			}
+		case <-ctx.Done():
+			return flow.Ack{}, fmt.Errorf("bridge: publish to %q: %w", subj, context.Cause(ctx))
+		}
 	}
 }
 
@@ -150,6 +212,10 @@ func (p *publisher) send(batch []*publishing) {
 	p.mu.Unlock()
 	errs := make([]error, len(batch))
 	for i, w := range batch {
+		if w.ctx.Err() != nil {
+			errs[i] = context.Cause(w.ctx) // nobody waits for it, so it is not sent behind his back
+			continue
+		}
 		errs[i] = p.outcome(nc.PublishMsg(w.msg))
 	}
 	var flushed error

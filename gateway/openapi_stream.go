@@ -102,7 +102,7 @@ func (d describer) identityRefusals(rt *route) []kind {
 
 // publish is the operation POST of a route.
 func (d describer) publish(rt *route) object {
-	kinds := append([]kind{notFound, methodNotAllowed, crossOrigin, bodyTooLarge, bodyUnreadable, bodyTimeout, rateAddress, rateRoute, upstream, publishRefused, internal},
+	kinds := append([]kind{notFound, methodNotAllowed, crossOrigin, bodyTooLarge, bodyUnreadable, bodyTimeout, rateAddress, rateRoute, upstream, publishRefused, notStored, internal},
 		d.identityRefusals(rt)...)
 	if strings.Contains(rt.path, "{") {
 		kinds = append(kinds, parameterInvalid)
@@ -118,7 +118,7 @@ func (d describer) publish(rt *route) object {
 	}
 	responses := object{
 		"200": object{"description": "A stream has stored the message.", "content": object{"application/json": object{"schema": ref("Stored")}}},
-		"202": object{"description": "NATS has taken the message."},
+		"202": object{"description": "NATS has taken the message. No stream is known to store it."},
 	}
 	d.refusals(responses, kinds)
 	parameters := []any{}

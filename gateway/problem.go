@@ -50,6 +50,7 @@ const (
 	upstream
 	sourceRefused
 	publishRefused
+	notStored
 	draining
 	internal
 	kinds
@@ -127,6 +128,8 @@ var problems = [kinds]struct {
 		"Wait for the time in Retry-After. The operator finds the reason in the log.", "source"},
 	publishRefused: {"publish-refused", http.StatusServiceUnavailable, "NATS does not let this service publish to the subject of this route",
 		"The operator allows its NATS user to publish there: the subject is in the log, and headgate -check -online prints all permissions.", "source"},
+	notStored: {"not-stored", http.StatusServiceUnavailable, "The stream has not stored the message",
+		"Send it again later. The operator finds the reason in the log: mostly the stream is full (max_msgs, max_bytes with discard: new), or JetStream has no room.", "source"},
 	draining: {"draining", http.StatusServiceUnavailable, "This instance is going away", "Connect again; another one answers.", "draining"},
 	internal: {"internal", http.StatusInternalServerError, "Something went wrong here", "Tell the operator the instance.", ""},
 }
@@ -218,7 +221,7 @@ func (s *Server) logRefusal(c *call, r *refusal) {
 	switch r.kind {
 	case internal:
 		log = s.log.Error
-	case descriptors, sourceRefused, publishRefused, keysAway:
+	case descriptors, sourceRefused, publishRefused, notStored, keysAway:
 		s.nowAndThen[r.kind].Do(func() { log = s.log.Warn })
 	}
 	log("request refused", "request", s.requestID(c.number), "route", c.routeName(), "reason", problems[r.kind].slug,

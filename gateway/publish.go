@@ -173,6 +173,8 @@ func publishFailed(c *call, err error) error {
 		return &refusal{kind: bodyTooLarge, detail: "The NATS server takes no message of that size.", cause: err}
 	case errors.Is(err, flow.ErrRefused):
 		return &refusal{kind: publishRefused, cause: err}
+	case errors.Is(err, flow.ErrNotStored):
+		return &refusal{kind: notStored, cause: err}
 	}
 	return openFailed(err)
 }

@@ -138,7 +138,8 @@ func TestPublish_FailuresAreStatuses(t *testing.T) {
 		slug   string
 		status int
 	}{
-		{flow.ErrUnavailable, "upstream", 503}, {flow.ErrRefused, "publish-refused", 503}, {errors.New("surprise"), "internal", 500},
+		{flow.ErrUnavailable, "upstream", 503}, {flow.ErrRefused, "publish-refused", 503},
+		{flow.ErrNotStored, "not-stored", 503}, {errors.New("surprise"), "internal", 500},
 	} {
 		r.bridge.publish = func(string, map[string][]string, []byte) (flow.Ack, error) {
 			return flow.Ack{}, fmt.Errorf("x: %w", c.err)

@@ -189,7 +189,7 @@ type Ack struct {
 	Seq    uint64 // its place there
 }
 
-// What Open fails with. Wrapped errors carry the detail for the log; clients never see it.
+// What Open and Publish fail with. Wrapped errors carry the detail for the log; clients never see it.
 var (
 	ErrUnavailable = errors.New("NATS is not connected")
 	ErrUnconfirmed = errors.New("NATS did not confirm the subscription in time")
@@ -197,6 +197,7 @@ var (
 	ErrTopics      = errors.New("too many topics")
 	ErrClosed      = errors.New("closed")
 	ErrTooLarge    = errors.New("larger than NATS allows")
+	ErrNotStored   = errors.New("the stream has not stored the message")
 	ErrMissing     = errors.New("the stream or bucket does not exist, or may not be read")
 	ErrFinished    = errors.New("the stream has ended, and the client has seen its end")
 )

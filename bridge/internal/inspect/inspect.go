@@ -65,7 +65,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	defer i.link.close()
 	i.named = permitted(i.api, i.link.nc.ConnectedDomain())
-	i.report = &Report{Server: i.link.server(), Permissions: permissions(cfg, i.named, uses)}
+	i.report = &Report{Server: i.link.server(), Permissions: permissions(cfg, i.named, uses, i.stores())}
 	i.core(ctx, uses)
 	i.publishing(ctx)
 	i.streams(ctx, uses)
@@ -74,6 +74,12 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		i.unfinished(err)
 	}
 	return i.report, nil
+}
+
+// stores says whether a running gateway asks which subjects are stored: where there is JetStream, and it is this account's.
+func (i *inspector) stores() bool {
+	there, _ := i.link.nc.ConnectedServerJetStream()
+	return (there || i.cfg.JetStream.Domain != "") && i.cfg.JetStream.APIPrefix == ""
 }
 
 // usages are the sources of all routes, in their order.

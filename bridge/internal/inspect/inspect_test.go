@@ -24,7 +24,7 @@ func TestPermissions_NothingTwiceNothingCoveredNothingLeftOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := permissions(cfg, jsapi.New("", "js.eu"), uses)
+	p := permissions(cfg, jsapi.New("", "js.eu"), uses, false)
 	if got := strings.Join(p.Subscribe, " "); got != "feed.> prices.> _INBOX_x.>" {
 		t.Error(got)
 	}
@@ -32,6 +32,10 @@ func TestPermissions_NothingTwiceNothingCoveredNothingLeftOpen(t *testing.T) {
 		"js.eu.CONSUMER.DELETE.S.* users.*"
 	if got := strings.Join(p.Publish, " "); got != want {
 		t.Error(got)
+	}
+	p = permissions(Config{Routes: routes[2:]}, jsapi.New("", ""), nil, true)
+	if pub, sub := strings.Join(p.Publish, " "), strings.Join(p.Subscribe, " "); pub != "$JS.API.STREAM.NAMES users.*" || sub != "_INBOX.>" {
+		t.Error(pub, sub)
 	}
 	reading := Permissions{Subscribe: []string{`it's."x"`}}
 	if got := reading.Block(); !strings.Contains(got, `publish { deny: ">" }`) || !strings.Contains(got, `"it's.\"x\""`) {
@@ -43,7 +47,7 @@ func TestPermissions_NothingTwiceNothingCoveredNothingLeftOpen(t *testing.T) {
 }
 
 func TestPermissions_OfOperators(t *testing.T) {
-	p := permissions(Config{NATS: config.NATS{InboxPrefix: "_INBOX_x"}, Bucket: "R", BucketTTL: time.Hour, Control: "_HG"}, jsapi.New("", ""), nil)
+	p := permissions(Config{NATS: config.NATS{InboxPrefix: "_INBOX_x"}, Bucket: "R", BucketTTL: time.Hour, Control: "_HG"}, jsapi.New("", ""), nil, true)
 	const publish = "$JS.API.STREAM.INFO.KV_R $JS.API.STREAM.MSG.GET.KV_R $JS.API.CONSUMER.CREATE.KV_R.> $JS.API.CONSUMER.MSG.NEXT.KV_R.* " +
 		"$JS.API.CONSUMER.DELETE.KV_R.* $JS.API.STREAM.CREATE.KV_R _INBOX.> $KV.R.>"
 	if got := strings.Join(p.Publish, " "); got != publish {
@@ -58,7 +62,7 @@ func TestPermissions_OfOperators(t *testing.T) {
 		t.Error(p.String())
 	}
 	// Who only watches writes nothing, and answers nobody.
-	p = permissions(Config{Bucket: "R"}, jsapi.New("", ""), nil)
+	p = permissions(Config{Bucket: "R"}, jsapi.New("", ""), nil, true)
 	if all := strings.Join(p.Publish, " "); strings.Contains(all, "$KV.") || strings.Contains(all, "STREAM.CREATE") || strings.Contains(all, "_INBOX") || len(p.Subscribe) != 1 {
 		t.Errorf("%+v", p)
 	}

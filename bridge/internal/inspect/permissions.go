@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"headgate/bridge/internal/jsapi"
+	"headgate/internal/config"
 	"headgate/internal/subject"
 )
 
@@ -35,8 +36,8 @@ func permitted(api jsapi.API, domain string) jsapi.API {
 	return api
 }
 
-// permissions are those for the routes of a configuration.
-func permissions(cfg Config, api jsapi.API, uses []usage) Permissions {
+// permissions are those for the routes of a configuration. stores: publishes ask whether a stream stores them, and wait for its word.
+func permissions(cfg Config, api jsapi.API, uses []usage, stores bool) Permissions {
 	var p Permissions
 	var streams []string
 	for _, u := range uses {
@@ -51,7 +52,11 @@ func permissions(cfg Config, api jsapi.API, uses []usage) Permissions {
 			p.Publish = append(p.Publish, api.Subject(r.request, stream)+r.rest)
 		}
 	}
-	if len(streams) > 0 || cfg.Bucket != "" {
+	asks := stores && slices.ContainsFunc(cfg.Routes, func(r config.Route) bool { return r.Publish != nil })
+	if asks {
+		p.Publish = append(p.Publish, api.Subject("STREAM.NAMES"))
+	}
+	if asks || len(streams) > 0 || cfg.Bucket != "" {
 		p.Subscribe = append(p.Subscribe, inboxPrefix(cfg)+".>")
 	}
 	p.operators(cfg, api)

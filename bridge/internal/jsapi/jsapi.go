@@ -24,6 +24,7 @@ var (
 	ErrNoMessage   = errors.New("no such message")
 	ErrNoConsumer  = errors.New("the consumer does not exist")
 	ErrUnavailable = errors.New("JetStream does not answer") // no responders: switched off, no leader, or not allowed
+	ErrNotEnabled  = errors.New("JetStream is not enabled for the account")
 	ErrWorkQueue   = errors.New("the stream is a work queue: its messages are for one consumer, which removes them")
 )
 
@@ -32,6 +33,8 @@ const (
 	codeNoStream   = 10059
 	codeNoMessage  = 10037
 	codeNoConsumer = 10014
+	codeNotEnabled = 10039 // for the account
+	codeNoneAtAll  = 10076
 
 	// A work queue takes no consumer like ours.
 	codeWorkQueuePull  = 10084 // JSConsumerPullRequiresAckErr
@@ -87,6 +90,22 @@ func (a API) Info(ctx context.Context, nc *nats.Conn, stream string) (Info, erro
 	s := r.State
 	return Info{Created: r.Created, FirstSeq: s.FirstSeq, LastSeq: s.LastSeq, Messages: s.Msgs, Bytes: s.Bytes, NumDeleted: s.NumDeleted,
 		NumSubjects: s.NumSubjects, Config: r.Config}, nil
+}
+
+// Names are the streams that store what is published to a subject. Some are left out when there are more than a server lists at once, but
+// never all.
+func (a API) Names(ctx context.Context, nc *nats.Conn, subject string) ([]string, error) {
+	var r struct {
+		Streams []string            `json:"streams"`
+		Error   *jetstream.APIError `json:"error"`
+	}
+	if err := a.request(ctx, nc, a.Subject("STREAM.NAMES"), map[string]any{"subject": subject}, &r); err != nil {
+		return nil, err
+	}
+	if r.Error != nil {
+		return nil, apiError(r.Error)
+	}
+	return r.Streams, nil
 }
 
 // Stored is one message of a stream.
@@ -218,6 +237,8 @@ func apiError(e *jetstream.APIError) error {
 		return ErrNoMessage
 	case codeNoConsumer:
 		return ErrNoConsumer
+	case codeNotEnabled, codeNoneAtAll:
+		return ErrNotEnabled
 	case codeWorkQueuePull, codeWorkQueueAck, codeWorkQueueMulti, codeWorkQueueTwice, codeWorkQueueAll:
 		return ErrWorkQueue
 	}
