@@ -224,6 +224,12 @@ func TestOnline_TellsWhatTheUserMayNotDo(t *testing.T) {
 			t.Errorf("without %s: exit code %d\n%s\n%s", drop, code, found, stderr)
 		}
 	}
+	// Without this one everything works, but nobody is told what is stored.
+	const names = "$JS.API.STREAM.NAMES"
+	g.permit(strings.Replace(needed, strconv.Quote(names)+"\n", "\n", 1))
+	if code, stdout, stderr := once(t, g.environ("headgate", everyKind), "-check", "-online"); code != 0 || !strings.Contains(stdout, "may not publish to "+names) {
+		t.Errorf("without %s: exit code %d\n%s\n%s", names, code, stdout, stderr)
+	}
 	// A user that may ask for its rights is told of subjects that it may not publish to, without a publish.
 	asking := strings.Replace(needed, `"users.*.notify"`, `"$SYS.REQ.USER.INFO"`, 1)
 	g.permit(strings.Replace(asking, "subscribe {", "subscribe { # and its answers come to its inbox", 1))

@@ -61,6 +61,7 @@ type answer struct {
 type question struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}
+	err    error // set before done is closed
 }
 
 func newStored(cfg config.NATS, js config.JetStream, log *slog.Logger) *stored {
@@ -139,6 +140,9 @@ func (s *stored) lookup(ctx context.Context, subj string, since time.Time) (bool
 		}
 		select {
 		case <-q.done:
+			if q.err != nil {
+				return false, q.err
+			}
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		}
@@ -165,9 +169,11 @@ func (s *stored) ask(ctx context.Context, nc *nats.Conn, session uint64, subj st
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.asking, subj)
-	close(q.done)
+	defer close(q.done)
 	switch {
-	case s.session != session, errors.Is(err, errNamesAway), conn.IsAway(err): // nothing is known of this connection
+	case errors.Is(err, errNamesAway), conn.IsAway(err):
+		q.err = fmt.Errorf("bridge: publish: %w: %w", flow.ErrUnavailable, err)
+	case s.session != session: // nothing is known of this connection
 	case err != nil:
 		s.hold(err)
 	default:

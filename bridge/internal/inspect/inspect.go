@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -68,6 +69,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	i.report = &Report{Server: i.link.server(), Permissions: permissions(cfg, i.named, uses, i.stores())}
 	i.core(ctx, uses)
 	i.publishing(ctx)
+	i.asking(ctx)
 	i.streams(ctx, uses)
 	i.operators(ctx)
 	if err := ctx.Err(); err != nil {
@@ -152,6 +154,25 @@ func (i *inspector) core(ctx context.Context, uses []usage) {
 				i.failed(ctx, where, err)
 			}
 		}
+	}
+}
+
+// asking says whether publishes can find out which streams store them.
+func (i *inspector) asking(ctx context.Context) {
+	if !i.stores() || !slices.ContainsFunc(i.cfg.Routes, func(r config.Route) bool { return r.Publish != nil }) {
+		return
+	}
+	subj := i.named.Subject("STREAM.NAMES")
+	err := i.link.try(ctx, func(ctx context.Context) error {
+		_, err := i.api.Names(ctx, i.link.nc, "headgate.check")
+		return err
+	})
+	switch {
+	case err == nil:
+		i.report.checked()
+	case isDenied(err):
+		i.report.add(Finding{Where: "publishing", Level: Warning, Text: "the NATS user may not publish to " + subj +
+			", so headgate does not know what streams store: publishes are answered with 202, stored or not", Remedy: "allow it: the permissions below have everything that the routes need"})
 	}
 }
 
