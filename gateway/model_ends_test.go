@@ -138,9 +138,26 @@ func TestModel_AStoreThatIsPutBack(t *testing.T) {
 	if now := w.lastOf("A"); now >= lost {
 		t.Fatalf("the stream has grown to %d, beyond %d", now, lost)
 	}
+	// Before the stream has grown beyond their positions: later nobody can know.
+	everybodyIsTold(t, clients)
 	finish(w, clients)
 	phase(time.Second, 300, 4)
 	finish(w, clients)
+}
+
+func everybodyIsTold(t *testing.T, clients []*modelClient) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		wg.Go(func() {
+			for c.rewinds == 0 && ctx.Err() == nil {
+				c.session(ctx, 1<<30, 300*time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
 	for _, c := range clients {
 		if c.rewinds == 0 {
 			c.fail("was never told that the stream was rewound: %s", strings.Join(c.begin[:min(25, len(c.begin))], "\n  "))

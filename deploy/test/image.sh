@@ -204,7 +204,6 @@ if [ -n "${OUT:-}" ]; then
         "headgate $version (commit $revision, $go, $native)" ]
     fi
     say "kept  $file"
-    expect "podman load takes it" podman "${store[@]}" load -q -i "$file"
   done
 fi
 finish

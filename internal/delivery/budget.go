@@ -68,6 +68,9 @@ func (b *budget) pay(now int64, t toll) {
 	b.bytes = max(b.bytes, now) + t.bytes
 }
 
+// giveBack undoes so much of what was paid just now.
+func (b *budget) giveBack(t toll) { b.events, b.bytes = b.events-t.events, b.bytes-t.bytes }
+
 // budgets is a table beside the slots, with room only where clients have budgets. It holds no pointers to anything but its slabs.
 type budgets struct{ slabs []*[slabSize]budget }
 

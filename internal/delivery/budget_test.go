@@ -64,7 +64,7 @@ func TestBudget_OfARunIsThatOfItsEntries(t *testing.T) {
 		}
 		got := r
 		if !s.budgets.of(7).reaches(r.latest) {
-			got = s.afforded(7, g, r)
+			got = s.afforded(s.budgets.of(7), g, r)
 		}
 		if got.last != want || len(got.bytes) != n {
 			t.Fatalf("%d bytes, want %d", len(got.bytes), n)
@@ -124,9 +124,10 @@ func BenchmarkBudget(b *testing.B) {
 		if i%sliceSends == 0 {
 			r.latest = r.toll.latest(s.now, p.deepest())
 		}
-		if !s.budgets.of(i).reaches(r.latest) {
+		of := s.budgets.of(i)
+		if !of.reaches(r.latest) {
 			b.Fatal("not affordable")
 		}
-		s.budgets.of(i).pay(s.now, r.toll)
+		of.pay(s.now, r.toll)
 	}
 }

@@ -31,9 +31,9 @@ func (p *Policy) limited() bool { return p.EventsPerSecond > 0 || p.BytesPerSeco
 // toll is what an entry takes from the budget of a client of the group.
 func (g *group) toll(e *entry) toll { return g.policy.toll(e.events, len(e.bytes)) }
 
-// afforded is as much of a run as the client of a slot can be given now: for those whose budget may not be enough for all.
-func (s *shard) afforded(i uint32, g *group, r run) run {
-	b, deepest := *s.budgets.of(i), g.policy.deepest()
+// afforded is as much of a run as the client of a budget can be given now: for those whose budget may not be enough for all.
+func (s *shard) afforded(of *budget, g *group, r run) run {
+	b, deepest := *of, g.policy.deepest()
 	part := run{first: r.first}
 	n := 0
 	for e := r.first; e != r.last.next; e = e.next {

@@ -69,11 +69,15 @@ func (s *shard) offer(g *group, i uint32, r run) bool {
 	if sl.hasSide {
 		return s.offerSide(g, i, sl, r.first)
 	}
-	if g.limited && !s.budgets.of(i).reaches(r.latest) {
-		if r = s.afforded(i, g, r); r.last == nil {
-			s.refuse(i, sl, g, r.first)
-			return false
+	if g.limited {
+		b := s.budgets.of(i)
+		if !b.reaches(r.latest) {
+			if r = s.afforded(b, g, r); r.last == nil {
+				s.refuse(i, sl, g, r.first)
+				return false
+			}
 		}
+		b.pay(s.now, r.toll) // before the send, which leaves nothing of this in the processor's caches
 	}
 	n, err := send(sl.fd, r.bytes)
 	s.stats.sends++
@@ -95,9 +99,6 @@ func (s *shard) given(g *group, i uint32, sl *slot, r *run, last *entry) {
 	e := r.last
 	sl.next, sl.told = e.seq+1, e.version
 	sl.events += r.events
-	if g.limited {
-		s.budgets.of(i).pay(s.now, r.toll)
-	}
 	switch {
 	case e != last:
 		s.refuse(i, sl, g, e.next)
@@ -110,14 +111,15 @@ func (s *shard) given(g *group, i uint32, sl *slot, r *run, last *entry) {
 
 // givenPart makes the place of a member whose socket has taken n bytes of the run the entry that it is in the middle of.
 func (s *shard) givenPart(g *group, i uint32, sl *slot, r *run, n int) {
-	e := r.first
+	e, unpaid := r.first, r.toll
 	for ; n >= len(e.bytes); e = e.next {
 		n -= len(e.bytes)
 		sl.next, sl.told = e.seq+1, e.version
 		sl.events += uint64(e.events)
-		if g.limited {
-			s.budgets.of(i).pay(s.now, e.toll)
-		}
+		unpaid = unpaid.minus(e.toll)
+	}
+	if g.limited {
+		s.budgets.of(i).giveBack(unpaid)
 	}
 	sd := s.side(i, sl)
 	s.hold(g, sd, e)
