@@ -275,6 +275,7 @@ func (l *lastReader) named(entries []entry) error {
 	for i, e := range entries {
 		names[i] = e.subject
 	}
+	l.list = entries
 	_, err := l.multi(names)
 	switch {
 	case errors.Is(err, errMany) && len(entries) > 1:

@@ -270,6 +270,32 @@ func TestList_AsksForNothingThatRetentionHasTaken(t *testing.T) {
 	}
 }
 
+// Of subjects that were purged since, each is not asked for by itself.
+func TestList_AsksOnceForWhatWasPurged(t *testing.T) {
+	w := newWorld(t, nil)
+	created := w.stream("S", nil)
+	w.fill(1, func(int) string { return "S.stays.0" })
+	w.fill(4000, func(i int) string { return fmt.Sprintf("S.goes.%d", i) })
+	w.fill(1, func(int) string { return "S.stays.1" })
+	req := Request{Stream: "S", Created: created, Direct: true, Filters: []string{"S.>"}, To: 4002, MaxBytes: 16 << 10}
+	l := w.list(req, nil)
+	s, err := w.js.Stream(w.context(), "S")
+	if err == nil {
+		err = s.Purge(w.context(), jetstream.WithPurgeSubject("S.goes.*"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks := value(w.c.m.leader)
+	got, parts := w.parts(l, req)
+	if len(got) != 2 || got[0].Subject != "S.stays.0" || got[1].Subject != "S.stays.1" {
+		t.Errorf("%d messages", len(got))
+	}
+	if n := value(w.c.m.leader) - asks; int(n) > 5*parts {
+		t.Errorf("%v questions to the leader for %d parts", n, parts)
+	}
+}
+
 // TestList_Cost says what a list of many subjects takes.
 func TestList_Cost(t *testing.T) {
 	if testing.Short() {
