@@ -26,6 +26,8 @@ func TestB(t *testing.T) {}`, 0, []string{"--- FAIL: TestA", "the first time", "
 	"does not build":            {`func TestA(t *testing.T) { nonsense() }`, 1, []string{"undefined: nonsense", "not tried again: ", "does not build"}, "ONCE", ""},
 	"panics":                    {`func TestA(t *testing.T) { if !there() { once2(); panic("oh") } }`, 1, []string{"not tried again: ", "panic: oh"}, "ONCE", ""},
 	"a program it runs races":   {`func TestA(t *testing.T) { t.Log("headgate wrote: WARNING: DATA RACE"); once(t) }`, 1, []string{"not tried again: "}, "ONCE", ""},
+	"races, in the report of another": {`func TestA(t *testing.T) { if !there() { once2(); t.Error("race detected during execution of test") } }
+func TestB(t *testing.T) { t.Log("WARNING: DATA RACE") }`, 1, []string{"not tried again: "}, "ONCE", ""},
 	"what passes may say panic": {`func TestA(t *testing.T) { t.Log("panic: as it should") }
 func TestB(t *testing.T) { once(t) }`, 0, []string{"FAILED ONCE"}, "as it should", "tried: TestB failed, and passed when asked again\n"},
 	"leaks": {`func TestA(t *testing.T) {}
