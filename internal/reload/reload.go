@@ -193,7 +193,13 @@ func key(content []byte, err error) string {
 	return Hash(content)
 }
 
-func short(hash string) string { return fmt.Sprintf("%.12s", hash) }
+// short is the beginning of a hash; of a file that could not be read there is none.
+func short(seen string) string {
+	if _, err := hex.DecodeString(seen); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%.12s", seen)
+}
 
 func (r *Reloader) inUse() string {
 	r.mu.Lock()

@@ -203,6 +203,10 @@ func TestReloader_AFileThatIsGoneIsRefusedAndWhatIsInUseNeedsNotBeTaken(t *testi
 		t.Fatal(err)
 	}
 	w.until("it is refused", func() bool { return w.counted(refused) == 1 && testutil.ToFloat64(w.metrics.ok) == 0 })
+	w.until("it is said", func() bool { return strings.Contains(w.log.String(), "no such file") })
+	if got := w.log.String(); !strings.Contains(got, `hash="" `) {
+		t.Errorf("a file that is not there has a hash: %s", got)
+	}
 	w.write("first")
 	w.until("all is well", func() bool { return testutil.ToFloat64(w.metrics.ok) == 1 })
 	if got := w.asked(); got != "" {
