@@ -284,6 +284,18 @@ func TestChart_SettingsReachHeadgateAsTheyWereSaid(t *testing.T) {
 	}
 }
 
+// https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set; a tag may have 128 characters.
+func TestChart_TheVersionIsALabelWhateverTheTag(t *testing.T) {
+	for tag, want := range map[string]string{"1.2.3": "1.2.3", strings.Repeat("v", 62) + "-abc": strings.Repeat("v", 62), strings.Repeat("a", 128): strings.Repeat("a", 63)} {
+		d := find(t, render(t, "--set", "auth.mode=none", "--set", "image.tag="+tag), "Deployment", "")
+		for _, labels := range []any{dig(d, "metadata", "labels"), dig(d, "spec", "template", "metadata", "labels")} {
+			if got := dig(labels, "app.kubernetes.io/version"); got != want {
+				t.Errorf("%s: %v", tag, got)
+			}
+		}
+	}
+}
+
 // Kubernetes refuses settings of a rolling update beside any other strategy.
 func TestChart_RecreateHasNoRollingUpdate(t *testing.T) {
 	spec := dig(find(t, render(t, "--set", "auth.mode=none", "--set", "strategy.type=Recreate"), "Deployment", ""), "spec", "strategy").(object)
