@@ -82,7 +82,7 @@ func TestDoubt_AwayForLongComparesBeforeItPushes(t *testing.T) {
 			cfg.VerifyEvery = 250 * time.Millisecond
 			f := w.run(cfg).ready()
 			rec, _ := f.follow()
-			f.Disconnected()
+			f.away()
 			away := time.Now()
 			w.remove("k7")
 			w.set(kv, "new", "newer")

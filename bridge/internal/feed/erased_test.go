@@ -44,7 +44,7 @@ func TestErased_IsNotGivenFromMemory(t *testing.T) {
 					t.Fatalf("in memory: %d", got)
 				}
 				if away {
-					f.Disconnected()
+					f.away()
 				}
 				doubts := f.State().Doubts
 				remove.remove(w)

@@ -201,7 +201,7 @@ func TestPurge_IsToldOnlyToThoseWhoMissedIt(t *testing.T) {
 	w.put("s.3")
 	rec.waitFor(t, "1 s.1", "2 s.2", "3 s.3")
 
-	f.Disconnected() // the feed cannot see what happens now
+	f.away() // the feed cannot see what happens now
 	w.put("s.4", "s.5", "s.6")
 	w.purge(jetstream.WithPurgeSequence(6))
 	f.Connected(f.nc)
@@ -218,13 +218,13 @@ func TestInteriorDeletes_AreNoHole(t *testing.T) {
 	rec, _ := f.follow()
 	w.put("s.1")
 	rec.waitFor(t, "1 s.1")
-	f.Disconnected()
+	f.away()
 	w.put("s.2", "s.3", "s.4")
 	w.deleteMessage(2)
 	w.deleteMessage(3)
 	f.Connected(f.nc)
 	rec.waitFor(t, "1 s.1", "4 s.4")
-	f.Disconnected()
+	f.away()
 	w.put("s.5", "s.6")
 	w.deleteMessage(6) // the last one never comes
 	f.Connected(f.nc)
@@ -318,7 +318,7 @@ func TestRestoredStream_IsRewound(t *testing.T) {
 	f := w.run(Config{}).ready()
 	rec, _ := f.follow()
 	// The same incarnation with less in it: what a restored backup looks like to the feed.
-	f.Disconnected()
+	f.away()
 	eventually(t, "the session to end", func() bool { return w.info("S").State.Consumers == 0 })
 	f.stop()
 	g := &loopDouble{f.Feed}

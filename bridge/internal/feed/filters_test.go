@@ -119,7 +119,7 @@ func TestRead_WhileNATSIsAway(t *testing.T) {
 	w := newWorld(t)
 	w.stream(ordinary())
 	f := w.run(Config{Filters: []string{"s.a"}}).ready()
-	f.Disconnected()
+	f.away()
 	f.reads("s.a", "s.b")
 	rec, _ := f.follow("s.b")
 	w.put("s.a", "s.b")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -383,4 +384,13 @@ func seqsOf(items []*encode.Item) (list []uint64) {
 		list = append(list, it.Seq)
 	}
 	return list
+}
+
+// away takes the connection from the feed, and waits until it reads no more.
+func (r *running) away() {
+	r.t.Helper()
+	noticed := func() int { return strings.Count(r.log.String(), "cause=connection") }
+	before := noticed()
+	r.Disconnected()
+	eventually(r.t, "the feed to read no more", func() bool { return noticed() > before })
 }
