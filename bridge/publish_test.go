@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"headgate/internal/devnats"
 	"headgate/internal/flow"
@@ -97,11 +98,19 @@ func TestPublish_HeaderValuesCannotInjectHeaders(t *testing.T) {
 }
 
 func TestPublish_WhileNATSIsAwayFailsAndIsNotSentLater(t *testing.T) {
-	s := startNATS(t, devnats.Options{})
+	s := startNATS(t, devnats.Options{JetStream: true, StoreDir: t.TempDir()})
 	r := connectedBridge(t, testNATS(s.URL()), 0)
+	js, err := jetstream.New(publisherOf(t, s.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "A", Subjects: []string{"a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.Stop()
 	eventually(t, "the loss to be seen", func() bool { return !r.Health().Connected && r.ctl.connected() == nil })
-	if _, err := r.Publish(t.Context(), "a", nil, []byte("x")); !errors.Is(err, flow.ErrUnavailable) {
+	if _, err := r.Publish(t.Context(), "a", nil, []byte("while it is away")); !errors.Is(err, flow.ErrUnavailable) {
 		t.Fatalf("got %v", err)
 	}
 	if err := s.Restart(); err != nil {
@@ -110,5 +119,13 @@ func TestPublish_WhileNATSIsAwayFailsAndIsNotSentLater(t *testing.T) {
 	eventually(t, "the connection", func() bool { return r.Health().Connected })
 	if _, err := r.Publish(t.Context(), "a", nil, []byte("x")); err != nil {
 		t.Fatal(err)
+	}
+	var first *jetstream.RawStreamMsg
+	eventually(t, "a message", func() bool {
+		first, err = all.GetMsg(t.Context(), 1)
+		return err == nil
+	})
+	if string(first.Data) != "x" {
+		t.Errorf("%q was sent later", first.Data)
 	}
 }

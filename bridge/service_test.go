@@ -119,7 +119,6 @@ func TestService_SurvivesAnOutage(t *testing.T) {
 	eventually(t, "the service again", func() bool { return nc.IsConnected() && there() })
 }
 
-// Neither publish routes nor sources reach the subjects of operators, by whatever way a name gets here.
 // Whoever asks chooses where the answer goes, and headgate may publish where he may not: the answer purged the stream.
 func TestHardening_ServiceAnswersNowhereButAtInboxes(t *testing.T) {
 	ns := startNATS(t, devnats.Options{JetStream: true, StoreDir: t.TempDir()})
@@ -157,6 +156,7 @@ func TestHardening_ServiceAnswersNowhereButAtInboxes(t *testing.T) {
 	}
 }
 
+// Neither publish routes nor sources reach the subjects of operators, by whatever way a name gets here.
 func TestService_IsOutOfReachOfRoutes(t *testing.T) {
 	ns := startNATS(t, devnats.Options{})
 	asked := make(chan struct{}, 10)

@@ -181,3 +181,17 @@ func TestReload_APublishOfACallerWithoutATokenIsJudgedByWhatHoldsWhenItsBodyIsTh
 		t.Errorf("%d published", n)
 	}
 }
+
+// A stream may last for hours. One that stays with its handler does not keep the routes that it began with, nor what identified callers then.
+func TestReload_OpenStreamsKeepNoRoutesThatAreNoMore(t *testing.T) {
+	w := startTrusted(t, withTLS(t, nil))
+	for _, h2 := range []bool{false, true} {
+		rd := w.openWith(tlsClient(h2), w.requestTLS(http.MethodGet, "/v1/public/A"))
+		rd.want("$ready")
+		gone := w.server.Gone()
+		w.trust(auth.Trust{Issuers: []auth.Issuer{w.i, w.j}})
+		eventually(t, "the routes of before leave the memory", gone)
+		w.bridge.push(sse.NewFrame("", []byte("after")), 1)
+		rd.want("message")
+	}
+}

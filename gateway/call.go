@@ -63,6 +63,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.pipeline(l, r)
 		}
 		if l.do != nil {
+			l.kept = kept{} // else the stream kept the routes that it began with, and whoever identified callers then, for as long as it lasts
 			s.carry(l.do)
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"runtime"
 	"time"
 	"unsafe"
+	"weak"
 
 	"headgate/auth"
 	"headgate/internal/config"
@@ -87,6 +89,15 @@ func (s *Server) Lose() (find func()) {
 	all := s.lives.all.Load()
 	s.lives.remove((*all)[:1])
 	return func() { s.lives.all.Store(all) }
+}
+
+// Gone says, of the routes that there are now, whether nobody has them in memory any more.
+func (s *Server) Gone() func() bool {
+	now := weak.Make(s.current.Load())
+	return func() bool {
+		runtime.GC()
+		return now.Value() == nil
+	}
 }
 
 // Lives is how many routes may have streams.

@@ -33,7 +33,7 @@ type lives struct {
 	all atomic.Pointer[[]*life] // a copy is changed and put in its place, by one goroutine
 }
 
-// nobody is whose a stream is that has come too late and is about to be taken out again (see Server.stale).
+// nobody is whose a stream is that has come too late and is about to be taken out again (see Server.admit).
 var nobody = &life{name: noRoute}
 
 // at is the life that a stream in the table names.

@@ -127,14 +127,15 @@ func TestPosition_FirstPresentWins(t *testing.T) {
 // A position that is there and cannot be read is not the same as none: whoever takes it for none begins live, and misses what was asked for.
 func TestPosition_IsNotHiddenInABrokenQuery(t *testing.T) {
 	const a = "1~aaaaaa.5"
+	many := strings.Repeat("&", 10_000) // net/url reads none of so many
 	without := prices()
 	without.Name, without.Path, without.Resume.Enabled = "without", "/v1/without/{symbol}", false
 	r := start(t, withRoutes(prices(), without))
 	for _, query := range []string{"last-event-id=%zz", "last%2Devent-id=%", "x=1;last-event-id=" + a, "last-event-id=" + a + ";x=1", "last-event-id=" + a + "&last-event-id=%",
-		"since=%zz", "%73ince=%zz", "x;since=1h", "%zz=1"} {
+		"since=%zz", "%73ince=%zz", "x;since=1h", "%zz=1", many + "since=1h", many + "last-event-id=" + a, "last%2Devent-id=" + a + many} {
 		r.get("/v1/prices/ACME?"+query).problem(t, http.StatusBadRequest, "query-invalid")
 	}
-	for _, query := range []string{"utm=100%", "x=%zz&last-event-id=" + a, "last-event-id=" + a + "&x=1;y=2"} {
+	for _, query := range []string{"utm=100%", "x=%zz&last-event-id=" + a, "last-event-id=" + a + "&x=1;y=2", many + "x=1"} {
 		r.open("/v1/prices/ACME?" + query).want("$ready")
 	}
 	if opens := r.bridge.opens(); opens[1].Cursor != a || opens[2].Cursor != a {

@@ -61,7 +61,8 @@ func TestIdentity_ATokenThatCannotBeReadIsNotNone(t *testing.T) {
 		}
 	}
 	for _, query := range []string{"access_token=%zz", "access_token=a;b", "a=b&access_token=" + good + "%", "%61ccess_token=%zz", "access%5Ftoken=%zz",
-		"access_toke%6=x", "%zz", "a=b;access_token=" + good, "a;%61ccess_token;b"} {
+		"access_toke%6=x", "%zz", "a=b;access_token=" + good, "a;%61ccess_token;b",
+		strings.Repeat("&", 10_000) + "access_token=" + good} {
 		r.get("/v1/prices/A?"+query).problem(t, http.StatusBadRequest, "query-invalid")
 		r.post("/v1/notify/ada?"+query, "x").problem(t, http.StatusBadRequest, "query-invalid")
 	}

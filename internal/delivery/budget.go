@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // budget is a client's: for events and for bytes the time at which the bucket will be full again (the generic cell rate algorithm, which
 // decides as a token bucket does and needs one number).
@@ -16,8 +19,10 @@ func (t toll) minus(u toll) toll { return toll{t.events - u.events, t.bytes - u.
 const (
 	// rateBucket is how long a full budget takes to fill, so how much may be sent at once.
 	rateBucket = int64(time.Second)
-	// rateLongest bounds what absurd rates make of that: three years.
-	rateLongest = 1e17
+	// rateLongest bounds what absurd rates make of that, for a run of as many entries as there can be not to overflow: four days.
+	rateLongest = 4e14
+	// never is when no bucket is full, however much of a toll is taken from it again.
+	never = math.MinInt64 / 2
 )
 
 // toll is what so many events and bytes take. What has no limit takes nothing.
@@ -49,7 +54,7 @@ func (b budget) take(now int64, t, deepest toll) (left budget, due int64) {
 // at here: see take.
 func (t toll) latest(now int64, deepest toll) budget {
 	if t.events > deepest.events || t.bytes > deepest.bytes {
-		return budget{-rateLongest, -rateLongest}
+		return budget{never, never}
 	}
 	return budget{now + deepest.events - t.events, now + deepest.bytes - t.bytes}
 }

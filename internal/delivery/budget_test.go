@@ -95,6 +95,34 @@ func TestBudget_SurvivesAbsurdRates(t *testing.T) {
 	}
 }
 
+// A run of as many entries as there can be is not taken for an affordable one, whatever the rate and wherever it begins.
+func TestBudget_OfTheLongestRunAtAbsurdRates(t *testing.T) {
+	for _, perSecond := range []float64{1e-12, 1e-8, 1e-6, 1e-4, 1} {
+		s := newShard(New(Config{Shards: 1}))
+		g := &group{policy: &Policy{EventsPerSecond: perSecond}, limited: true}
+		s.now = int64(time.Hour)
+		const length = len("data\n\n") // no event is shorter
+		entries := uint64(runLimit / length)
+		for range entries {
+			e := g.log.open(&s.buffers, s.now)
+			e.buf, e.events = make([]byte, length), 1
+			g.log.seal(&s.buffers, s.now)
+		}
+		whole := s.gatherRun(g, g.log.unsent)
+		if n := whole.last.seq - whole.first.seq + 1; n != entries {
+			t.Fatalf("%d entries, want %d", n, entries)
+		}
+		for from := uint64(0); from < entries-1; from += 7 {
+			if r := whole.from(from); s.budgets.of(7).reaches(r.latest) {
+				t.Fatalf("%g a second: a full bucket has room for %d events", perSecond, entries-from)
+			}
+		}
+		if r := whole.from(entries - 1); s.afforded(s.budgets.of(7), g, r).last == nil {
+			t.Errorf("%g a second: a full bucket has no room for one event", perSecond)
+		}
+	}
+}
+
 func TestBudget_TableHasRoomOnlyWhereItIsNeeded(t *testing.T) {
 	var b budgets
 	*b.of(5 * slabSize) = budget{events: 7}
