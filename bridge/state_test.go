@@ -52,7 +52,15 @@ func (w *stateWorld) publish(messages int) {
 		if _, err := w.js.PublishAsync(fmt.Sprintf("s.%d", n%10), fmt.Appendf(nil, "%0300d", n)); err != nil {
 			w.t.Fatal(err)
 		}
+		if n%1000 == 999 { // more of them at a time nats.go refuses, where the machine is busy
+			w.stored()
+		}
 	}
+	w.stored()
+}
+
+func (w *stateWorld) stored() {
+	w.t.Helper()
 	select {
 	case <-w.js.PublishAsyncComplete():
 	case <-time.After(patience):

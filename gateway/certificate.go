@@ -54,7 +54,7 @@ func newCertificate(certFile, keyFile string, log *slog.Logger, now func() time.
 	return c, nil
 }
 
-// take makes what is in the files the listener's certificate, if it is one.
+// take makes what is in the files the listener's certificate, if it is one. One that is still good gives way to none that is not.
 func (c *certificate) take(files pemFiles) error {
 	if files.err != nil {
 		return files.err
@@ -62,6 +62,10 @@ func (c *certificate) take(files pemFiles) error {
 	pair, err := tls.X509KeyPair(files.cert, files.key)
 	if err != nil {
 		return err
+	}
+	end, now := pair.Leaf.NotAfter, c.now()
+	if old := c.current.Load(); old != nil && end.Before(now) && old.Leaf.NotAfter.After(now) {
+		return fmt.Errorf("it expired at %s, and the one in use is good", end.UTC().Format(time.RFC3339))
 	}
 	c.current.Store(&pair)
 	c.metrics.certificate.Set(float64(pair.Leaf.NotAfter.Unix()))

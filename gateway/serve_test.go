@@ -29,12 +29,17 @@ import (
 // writeCertificate makes a self-signed certificate with this name.
 func writeCertificate(t *testing.T, dir, name string) (certFile, keyFile string) {
 	t.Helper()
+	return writeCertificateUntil(t, dir, name, time.Now().Add(time.Hour))
+}
+
+func writeCertificateUntil(t *testing.T, dir, name string, end time.Time) (certFile, keyFile string) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+		NotBefore: end.Add(-2 * time.Hour), NotAfter: end, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -253,6 +258,11 @@ func TestCertificate_IsReadAgainAndTheOldOneSurvivesABadOne(t *testing.T) {
 	})
 	if got := r.server.CertificateState(); !strings.HasPrefix(got, "in use until ") || !strings.Contains(got, "was refused at") {
 		t.Errorf("the state does not say so: %q", got)
+	}
+	writeCertificateUntil(t, dir, "expired", time.Now().Add(-time.Minute))
+	eventually(t, "the reason", func() bool { return strings.Contains(r.server.CertificateState(), "expired") })
+	if got := name(r); got != "second" {
+		t.Errorf("certificate %q", got)
 	}
 	writeCertificate(t, dir, "third")
 	eventually(t, "a state without an error, although nobody connects", func() bool { return !strings.Contains(r.server.CertificateState(), "refused") })

@@ -17,17 +17,19 @@ var cases = map[string]struct {
 }{
 	"all pass": {`func TestA(t *testing.T) { t.Log("nobody reads this") }`, 0, []string{"ok  \ttried"}, "nobody reads this", ""},
 	"fails once": {`func TestA(t *testing.T) { once(t) }
-func TestB(t *testing.T) {}`, 0, []string{"--- FAIL: TestA", "the first time", "FAILED ONCE, again and alone: tried TestA\n"}, "TestB", "tried: TestA failed, and passed when asked again\n"},
+func TestB(t *testing.T) {}`, 0, []string{"--- FAIL: TestA", "the first time", "FAILED ONCE, again and alone: tried TestA\n"}, "TestB", "tried: TestA failed, and passed when asked again; what the package's other tests leak was not looked for\n"},
 	"a part fails once": {`func TestA(t *testing.T) { t.Run("part", once) }`, 0, []string{"--- FAIL: TestA/part", "FAILED ONCE, again and alone: tried TestA\n"}, "",
-		"tried: TestA failed, and passed when asked again\n"},
+		"tried: TestA failed, and passed when asked again; what the package's other tests leak was not looked for\n"},
 	"fails twice":               {`func TestA(t *testing.T) { t.Error("always") }`, 1, []string{"FAILED TWICE: tried TestA\n"}, "", ""},
 	"one once and one twice":    {"func TestA(t *testing.T) { once(t) }\nfunc TestB(t *testing.T) { t.Error(1) }", 1, []string{"FAILED TWICE: tried TestA TestB\n"}, "", ""},
 	"fails and is then skipped": {`func TestA(t *testing.T) { if there() { t.Skip() }; once(t) }`, 1, []string{"FAILED TWICE: tried TestA\n"}, "", ""},
 	"does not build":            {`func TestA(t *testing.T) { nonsense() }`, 1, []string{"undefined: nonsense", "not tried again: ", "does not build"}, "ONCE", ""},
 	"panics":                    {`func TestA(t *testing.T) { if !there() { once2(); panic("oh") } }`, 1, []string{"not tried again: ", "panic: oh"}, "ONCE", ""},
 	"a program it runs races":   {`func TestA(t *testing.T) { t.Log("headgate wrote: WARNING: DATA RACE"); once(t) }`, 1, []string{"not tried again: "}, "ONCE", ""},
+	"races, in the report of another": {`func TestA(t *testing.T) { if !there() { once2(); t.Error("race detected during execution of test") } }
+func TestB(t *testing.T) { t.Log("WARNING: DATA RACE") }`, 1, []string{"not tried again: "}, "ONCE", ""},
 	"what passes may say panic": {`func TestA(t *testing.T) { t.Log("panic: as it should") }
-func TestB(t *testing.T) { once(t) }`, 0, []string{"FAILED ONCE"}, "as it should", "tried: TestB failed, and passed when asked again\n"},
+func TestB(t *testing.T) { once(t) }`, 0, []string{"FAILED ONCE"}, "as it should", "tried: TestB failed, and passed when asked again; what the package's other tests leak was not looked for\n"},
 	"leaks": {`func TestA(t *testing.T) {}
 func TestMain(m *testing.M) { m.Run(); fmt.Println("found unexpected goroutines"); os.Exit(1) }`, 1, []string{"not tried again: ", "found unexpected goroutines"}, "ONCE", ""},
 }

@@ -1,5 +1,6 @@
 // Command again is go test for a machine that others use too: a test that fails is asked once more, alone, and both are said. What fails
-// twice fails; so does at once what has nothing to do with a slow machine: a build, a panic, a data race, a leak, a time limit.
+// twice fails; so does at once what has nothing to do with a slow machine: a build, a panic, a data race, a leak, a time limit. Leaks are only
+// looked for where all tests of a package pass (goleak.VerifyTestMain), so of a package with such a test it is said that they were not.
 //
 //	again [flags of go test] ./package…
 package main
@@ -90,7 +91,7 @@ func twice(out io.Writer, run runner, flags, packages []string) int {
 
 // say notes what passed only when it was asked again where the end of a run shows it: it is to be mended all the same.
 func say(out io.Writer, p string, tests []string) {
-	text := fmt.Sprintf("%s: %s failed, and passed when asked again", p, strings.Join(tests, " "))
+	text := fmt.Sprintf("%s: %s failed, and passed when asked again; what the package's other tests leak was not looked for", p, strings.Join(tests, " "))
 	fmt.Fprintln(out, "== "+text)
 	f, err := os.OpenFile(os.Getenv("HEADGATE_UNSTEADY"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {

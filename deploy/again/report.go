@@ -30,8 +30,9 @@ func newReport(out io.Writer, flags []string) *report {
 
 func (r *report) packages() []string { return slices.Sorted(maps.Keys(r.failed)) }
 
-// signs are in what a test or package that fails has printed, also of the programs that it runs, when no slow machine is to blame.
-var signs = []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "found unexpected goroutines", "test timed out"}
+// signs are in what a test or package that fails has printed, also of the programs that it runs, when no slow machine is to blame. Where
+// tests run side by side go test gives the race detector's own report to any of them; the test that has the race says "race detected".
+var signs = []string{"WARNING: DATA RACE", "race detected ", "panic: ", "fatal error: ", "found unexpected goroutines", "test timed out"}
 
 func (r *report) line(text []byte) {
 	var e event

@@ -284,6 +284,38 @@ func TestChart_SettingsReachHeadgateAsTheyWereSaid(t *testing.T) {
 	}
 }
 
+// https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set; a tag may have 128 characters.
+func TestChart_TheVersionIsALabelWhateverTheTag(t *testing.T) {
+	for tag, want := range map[string]string{"1.2.3": "1.2.3", strings.Repeat("v", 62) + "-abc": strings.Repeat("v", 62), strings.Repeat("a", 128): strings.Repeat("a", 63)} {
+		d := find(t, render(t, "--set", "auth.mode=none", "--set", "image.tag="+tag), "Deployment", "")
+		for _, labels := range []any{dig(d, "metadata", "labels"), dig(d, "spec", "template", "metadata", "labels")} {
+			if got := dig(labels, "app.kubernetes.io/version"); got != want {
+				t.Errorf("%s: %v", tag, got)
+			}
+		}
+	}
+}
+
+// Kubernetes refuses settings of a rolling update beside any other strategy.
+func TestChart_RecreateHasNoRollingUpdate(t *testing.T) {
+	spec := dig(find(t, render(t, "--set", "auth.mode=none", "--set", "strategy.type=Recreate"), "Deployment", ""), "spec", "strategy").(object)
+	if len(spec) != 1 || spec["type"] != "Recreate" {
+		t.Errorf("%v", spec)
+	}
+}
+
+// Whatever white space there is in front of the first line, in the middle and at the end.
+func TestChart_RoutesGivenAsTextStayAsTheyAre(t *testing.T) {
+	for _, text := range []string{"# routes\nversion: 1\n", "  # indented\nversion: 1\nroutes: []\n", "   \nversion: 1\n\n\nroutes:\n  - {name: a}\n"} {
+		file := filepath.Join(t.TempDir(), "routes.yaml")
+		writeFile(t, file, text)
+		objects := render(t, "--set", "auth.mode=none", "--set-file", "routes.text="+file)
+		if got := dig(find(t, objects, "ConfigMap", "-routes"), "data", "routes.yaml"); got != text {
+			t.Errorf("%q has become %q", text, got)
+		}
+	}
+}
+
 func TestChart_ThePodsStayWhenTheRoutesChange(t *testing.T) {
 	pods := func(args ...string) string {
 		spec := dig(find(t, render(t, append([]string{"--set", "auth.mode=none"}, args...)...), "Deployment", ""), "spec", "template")

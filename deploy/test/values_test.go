@@ -35,7 +35,9 @@ func TestValues_WhatCanOnlyGoWrongIsRefusedWithARemedy(t *testing.T) {
 		{[]string{none, "http.extraPorts={80}"}, []string{"service.port is one of http.extraPorts"}},
 		{[]string{none, "resources.limits.memory=1Qi"}, []string{"resources.limits.memory=1Qi", "goMemLimitPercent"}},
 		{[]string{none, "autoscaling.enabled=true", "autoscaling.streams=0", "autoscaling.cpu=0"}, []string{"nothing to scale by"}},
+		{[]string{none, "autoscaling.enabled=true", "autoscaling.minReplicas=5", "autoscaling.maxReplicas=3"}, []string{"minReplicas=5 is more than maxReplicas=3"}},
 		{[]string{none, "files[0].env=A_FILE", "files[0].key=k"}, []string{"A_FILE needs either secret or configMap"}},
+		{[]string{none, "files[0].env=A_FILE", "files[0].key=k", "files[0].secret=a.b", "files[1].env=B_FILE", "files[1].key=k", "files[1].secret=a-b"}, []string{"a.b and a-b would be one volume, secret-a-b"}},
 		{[]string{none, "files[0].env=NATS_CREDS_FILE", "files[0].key=k", "files[0].secret=s"}, []string{"nats.credsSecret"}},
 	} {
 		var args []string

@@ -153,7 +153,7 @@ func (r *Reloader) look(ctx context.Context, asked bool) {
 		r.refused = false
 		r.metrics.results[taken].Inc()
 	default:
-		r.refuse(err, again && r.seen == before)
+		r.refuse(err, again && r.seen == before, asked)
 	}
 }
 
@@ -193,7 +193,13 @@ func key(content []byte, err error) string {
 	return Hash(content)
 }
 
-func short(hash string) string { return fmt.Sprintf("%.12s", hash) }
+// short is the beginning of a hash; of a file that could not be read there is none.
+func short(seen string) string {
+	if _, err := hex.DecodeString(seen); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%.12s", seen)
+}
 
 func (r *Reloader) inUse() string {
 	r.mu.Lock()
@@ -220,17 +226,19 @@ func (r *Reloader) back() {
 	r.cfg.Log.Info("the routes file says again what is in use", "file", r.cfg.File, "hash", short(r.seen))
 }
 
-// refuse notes why a content is not used. The same words about the same content are said once.
-func (r *Reloader) refuse(err error, again bool) {
+// refuse notes why a content is not used. The same words about the same content are counted once, and said once and to whoever asks.
+func (r *Reloader) refuse(err error, again, asked bool) {
 	r.refused = true
 	r.mu.Lock()
 	known := again && r.state.problem == err.Error()
 	r.state.problem, r.state.when = err.Error(), time.Now()
 	r.mu.Unlock()
 	r.metrics.ok.Set(0)
-	if known {
+	if !known {
+		r.metrics.results[refused].Inc()
+	}
+	if known && !asked {
 		return
 	}
-	r.metrics.results[refused].Inc()
 	r.cfg.Log.Error("the new routes are refused, the old ones stay", "file", r.cfg.File, "hash", short(r.seen), "error", err)
 }

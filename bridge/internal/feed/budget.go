@@ -149,7 +149,7 @@ type Room struct {
 func (b *Budget) Room() *Room { return &Room{budget: b} }
 
 // Grow takes more, or says that there is no more at present. One room at a time may grow beyond, so that what is larger than the
-// budget allows can be given all the same.
+// budget allows can be given all the same; it is not counted among the others then.
 func (r *Room) Grow(bytes int64) bool { return r.grow(bytes, true) }
 
 // Fit is Grow, but never beyond.
@@ -159,7 +159,7 @@ func (r *Room) grow(bytes int64, beyond bool) bool {
 	b := r.budget
 	for {
 		n := b.rooms.Load()
-		if n+bytes > b.MostOfStates() && !(beyond && (b.alone.Load() == r || b.alone.CompareAndSwap(nil, r))) {
+		if n-b.beyond(r)+bytes > b.MostOfStates() && !(beyond && (b.alone.Load() == r || b.alone.CompareAndSwap(nil, r))) {
 			return false
 		}
 		if b.rooms.CompareAndSwap(n, n+bytes) {
@@ -170,6 +170,15 @@ func (r *Room) grow(bytes int64, beyond bool) bool {
 	b.used.Add(bytes)
 	b.shrink()
 	return true
+}
+
+// beyond is what the room takes that is larger than the budget allows, where that is another one: a client takes its time for a large state, and
+// meanwhile all the others have what they are to have.
+func (b *Budget) beyond(r *Room) int64 {
+	if a := b.alone.Load(); a != nil && a != r {
+		return a.bytes.Load()
+	}
+	return 0
 }
 
 // isAlone says whether the room is the one that is larger than the budget allows.

@@ -85,9 +85,14 @@ func TestBudget_EveryTailHasItsFloor(t *testing.T) {
 	if !room.Grow(4 << 20) { // the one that may be too large
 		t.Error("a single state must be given, whatever its size")
 	}
-	if b.Room().Grow(1) {
-		t.Error("room for another")
+	others := b.Room()
+	if !others.Grow(limit / statesPart) {
+		t.Error("no room for others beside it")
 	}
+	if b.Room().Grow(1) {
+		t.Error("room for more than that")
+	}
+	others.Free()
 	for _, f := range tails {
 		f.put(30_000, 100)
 	}

@@ -32,16 +32,16 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		}
 		same = f.Inc.Created.Equal(info.Created)
 	}
-	kept := f.Cursor
+	kept, sure := f.Cursor, true
 	if same && info.LastSeq >= f.Cursor {
 		var err error
-		if kept, err = f.kept(ctx, s, info); err != nil {
+		if kept, sure, err = f.kept(ctx, s, info); err != nil {
 			return f.failed(ctx, s.nc, err)
 		}
 	}
 	if same {
 		f.explain(info) // what was not explained yet
-		f.suspect()
+		f.suspect(sure)
 	}
 	switch {
 	case f.Inc == nil:

@@ -45,9 +45,9 @@ func (f *Feed) settle(asked time.Time, info jsapi.Info) {
 }
 
 // suspect makes the next load compare what there is before anything is pushed, when that is due: what was away for long would else push
-// to those who have a key that is no more, under positions that nobody takes up.
-func (f *Feed) suspect() {
-	if !f.cfg.Table || time.Since(f.sound) < doubtChecks/2*f.cfg.VerifyEvery {
+// to those who have a key that is no more, under positions that nobody takes up. So does one that may have been put back.
+func (f *Feed) suspect(sure bool) {
+	if !f.cfg.Table || sure && time.Since(f.sound) < doubtChecks/2*f.cfg.VerifyEvery {
 		return
 	}
 	switch {

@@ -19,22 +19,55 @@ type mark struct {
 
 func markOf(it *encode.Item) mark { return mark{it.Seq, it.At} }
 
-// marksAsked is how many messages are looked for at most that may have been removed, before the stream is believed to be what it was.
+// marksAsked is how many messages are looked for at most that may have been removed.
 const marksAsked = 8
+
+// clocksApart is how much the clocks of two leaders may differ. Nobody puts a stream back in less.
+const clocksApart = time.Second
 
 // kept is up to which sequence the stream is what was taken of it. It is the cursor, unless the stream was restored from a backup that
 // kept its time of creation, and has grown beyond the cursor before anybody looked: then the end of the stream says nothing. Servers
-// before 2.15 keep it, and so does a disk that is put back.
-func (f *Feed) kept(ctx context.Context, s *session, info jsapi.Info) (uint64, error) {
-	for _, m := range f.marks(marksAsked) {
-		switch there, err := f.has(ctx, s, m); {
-		case err != nil || there == yes:
-			return f.Cursor, err
+// before 2.15 keep it, and so does a disk that is put back. sure is false where the last message that was taken is not there any more: a
+// bucket that was put back may then have older values of some keys, and nothing younger in their place.
+func (f *Feed) kept(ctx context.Context, s *session, info jsapi.Info) (upto uint64, sure bool, err error) {
+	marks := f.marks(marksAsked)
+	for n, m := range marks {
+		there, err := f.has(ctx, s, m)
+		switch {
+		case err != nil:
+			return f.Cursor, false, err
 		case there == no:
-			return f.common(ctx, s, info, m)
+			upto, err = f.common(ctx, s, info, m)
+			return upto, true, err
+		case there == yes && n == 0:
+			return f.Cursor, true, nil
+		}
+		if there == yes {
+			break
 		}
 	}
-	return f.Cursor, nil
+	if len(marks) == 0 {
+		return f.Cursor, true, nil
+	}
+	upto, err = f.younger(ctx, s, info, marks[0])
+	return upto, false, err
+}
+
+// younger is up to which sequence the stream has nothing that came behind the last message that was taken, where that was removed: by its
+// publisher, or by what came behind it. What is in front of its place and came later says that the stream was put back.
+func (f *Feed) younger(ctx context.Context, s *session, info jsapi.Info, newest mark) (uint64, error) {
+	first, err := f.firstAfter(ctx, s, max(info.FirstSeq, 1), newest.seq+1, time.Unix(0, newest.at).Add(clocksApart))
+	if err != nil || first > newest.seq {
+		return f.Cursor, err
+	}
+	found, err := f.next(ctx, s, everything[0], first)
+	switch {
+	case isNoMessage(err):
+		return f.Cursor, nil
+	case err != nil || found.Seq > newest.seq:
+		return f.Cursor, err
+	}
+	return first - 1, nil
 }
 
 // marks are the last n messages that were taken, as far as they are in memory, the last one first.

@@ -96,6 +96,9 @@ func (c *Coordinator) pick() func() {
 		if q == nil {
 			return nil
 		}
+		if q.run != nil && q.long && !c.lists.begin(q, c.parallel) {
+			continue // comes back when another one is made
+		}
 		if q.run != nil {
 			return c.operation(s, q)
 		}
@@ -181,6 +184,9 @@ func (c *Coordinator) operation(s *session, q *read) func() {
 		c.mu.Lock()
 		delete(st.running, q)
 		c.dropStream(st)
+		if q.long {
+			c.lists.end(&c.queue)
+		}
 		first := c.settle(q)
 		c.mu.Unlock()
 		if first {

@@ -71,6 +71,7 @@ type Coordinator struct {
 	session    *session // nil while NATS is away
 	streams    map[string]*stream
 	queue      queue
+	lists      lists
 	waiting    int // requests not answered
 	cache      cache
 	operations map[string]*read // not answered, that equal ones may join

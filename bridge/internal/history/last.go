@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -52,6 +53,7 @@ type lastReader struct {
 	mostBytes int64                  // of size
 	data      int64                  // the payloads in it: frames have them once more
 	grow      func(bytes int64) bool // of the request
+	list      []entry                // a part of a list is read
 	room      int64                  // what it has given
 }
 
@@ -185,7 +187,7 @@ func (l *lastReader) multi(filters []string) (beyond []string, err error) {
 			return l.keep(g.items)
 		}
 		// The replica lags; or there is nothing at all, which only the leader can tell.
-		if g.status == 404 && len(filters) <= maxFilters {
+		if g.status == 404 {
 			if none, err := l.nothing(filters); none || err != nil {
 				return nil, err
 			}
@@ -199,9 +201,21 @@ func (l *lastReader) multi(filters []string) (beyond []string, err error) {
 	}
 }
 
+// nothing asks the leader, where that does not take many questions: there is nothing of the filters, or of a list nothing where they were.
 func (l *lastReader) nothing(filters []string) (bool, error) {
+	first, last := uint64(1), uint64(math.MaxUint64)
+	if n := len(l.list); n > 0 {
+		filters, first, last = l.t.filters, l.list[0].seq, l.list[n-1].seq
+		if i, err := l.c.info(l.ctx, l.nc, l.t.stream, time.Now()); err != nil || i.LastSeq < l.t.to {
+			return false, err // one that was just elected may not have everything yet
+		}
+	}
+	if len(filters) > maxFilters {
+		return false, nil
+	}
 	for _, f := range filters {
-		if _, err := l.c.next(l.ctx, l.nc, l.t.stream, f, 1); !errors.Is(err, jsapi.ErrNoMessage) {
+		m, err := l.c.next(l.ctx, l.nc, l.t.stream, f, first)
+		if err != nil && !errors.Is(err, jsapi.ErrNoMessage) || err == nil && m.Seq <= last {
 			return false, err
 		}
 	}

@@ -62,7 +62,7 @@ func (l *List) Len() int { return len(l.entries) }
 func (c *Coordinator) List(r Request, void func(*encode.Item) bool, done func(Answer)) {
 	key := r.key()
 	c.m.reads.Inc()
-	r.patience = listPatience
+	r.long = true
 	c.operate(r, "list "+key, func(s *session) Answer {
 		t := target{stream: r.Stream, created: r.Created, direct: r.Direct, filters: r.Filters, to: r.To}
 		m := &listMaker{c: c, s: s, list: &List{t: t, id: rand.Text()}, void: void, grow: r.Grow}
@@ -241,11 +241,18 @@ func (l *List) keep(from, upto int, items []*encode.Item) {
 // part reads some of the messages of a list.
 func (c *Coordinator) part(s *session, l *List, entries []entry) ([]*encode.Item, error) {
 	t := l.t
-	if _, err := c.bounds(s.ctx, s.nc, &t); err != nil {
+	i, err := c.bounds(s.ctx, s.nc, &t)
+	if err != nil {
 		return nil, err
 	}
+	for len(entries) > 0 && entries[0].seq < i.FirstSeq {
+		entries = entries[1:]
+	}
+	if len(entries) == 0 {
+		return nil, nil
+	}
 	r := &lastReader{c: c, ctx: s.ctx, nc: s.nc, t: &t, most: len(entries), mostBytes: math.MaxInt64, last: map[string]*encode.Item{}}
-	err := errNoDirect
+	err = errNoDirect
 	if t.direct {
 		err = r.named(entries)
 	}
@@ -268,6 +275,7 @@ func (l *lastReader) named(entries []entry) error {
 	for i, e := range entries {
 		names[i] = e.subject
 	}
+	l.list = entries
 	_, err := l.multi(names)
 	switch {
 	case errors.Is(err, errMany) && len(entries) > 1:

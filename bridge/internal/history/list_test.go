@@ -186,6 +186,116 @@ func TestList_AsksForRoom(t *testing.T) {
 	}
 }
 
+// Lists that take long do not take all workers: who has missed a few messages does not wait for them.
+func TestList_LeavesWorkersForOthers(t *testing.T) {
+	w := newWorld(t, nil)
+	created := w.stream("S", nil)
+	w.fill(10, func(i int) string { return fmt.Sprintf("S.%d", i) })
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	t.Cleanup(release)
+	answers := make(chan Answer, 2*w.c.parallel)
+	for i := range cap(answers) {
+		grow := func(int64) bool { <-held; return true }
+		req := Request{Stream: "S", Created: created, Direct: true, Filters: []string{fmt.Sprint("S.", i)}, To: 10, Grow: grow, User: fmt.Sprint(i)}
+		w.c.List(req, nil, func(a Answer) { answers <- a })
+	}
+	read := make(chan Answer, 1)
+	w.c.Read(Request{Stream: "S", Created: created, Direct: true, Filters: []string{"S.>"}, To: 10}, func(a Answer) { read <- a })
+	select {
+	case a := <-read:
+		if a.Err != nil || len(a.Items) != 10 {
+			t.Errorf("%d items, %v", len(a.Items), a.Err)
+		}
+	case <-time.After(patienceOfTests):
+		t.Error("a read waits for the lists")
+	}
+	release()
+	for range cap(answers) {
+		if a := <-answers; a.Err != nil || a.List.Len() != 1 {
+			t.Errorf("%+v", a)
+		}
+	}
+	w.noConsumers("S")
+}
+
+// Lists that wait for others are answered when NATS goes away.
+func TestList_ThatWaitsIsAnsweredWhenNATSIsAway(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Parallel = 1 })
+	created := w.stream("S", nil)
+	w.fill(10, func(i int) string { return fmt.Sprintf("S.%d", i) })
+	held, answers := make(chan struct{}), make(chan Answer, 5)
+	for i := range cap(answers) {
+		req := Request{Stream: "S", Created: created, Direct: true, Filters: []string{fmt.Sprint("S.", i)}, To: 10,
+			Grow: func(int64) bool { <-held; return true }}
+		w.c.List(req, nil, func(a Answer) { answers <- a })
+	}
+	w.c.Disconnected()
+	for range cap(answers) {
+		if a := <-answers; a.Err == nil {
+			t.Error("a list without NATS")
+		}
+	}
+	close(held)
+}
+
+// What retention has taken from the beginning of the stream since nobody asks for.
+func TestList_AsksForNothingThatRetentionHasTaken(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, direct := range []bool{true, false} {
+		name := fmt.Sprint("S", direct)
+		created := w.stream(name, func(c *jetstream.StreamConfig) { c.AllowDirect = direct })
+		w.fill(2000, func(i int) string { return fmt.Sprintf("%s.%d", name, i) })
+		req := Request{Stream: name, Created: created, Direct: direct, Filters: []string{name + ".*"}, To: 2000, MaxBytes: 4000}
+		l := w.list(req, nil)
+		s, err := w.js.Stream(w.context(), name)
+		if err == nil {
+			err = s.Purge(w.context(), jetstream.WithPurgeSequence(1991))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.c.leader.forget(time.Now().Add(time.Minute))
+		gets, asks := value(w.c.m.gets), value(w.c.m.leader)
+		got, parts := w.parts(l, req)
+		if len(got) != 10 || got[0].Seq != 1991 {
+			t.Errorf("%d messages", len(got))
+		}
+		if n := value(w.c.m.gets) - gets; n > 5 {
+			t.Errorf("%v direct gets", n)
+		}
+		if n := value(w.c.m.leader) - asks; int(n) > 3*parts {
+			t.Errorf("%v questions to the leader for %d parts", n, parts)
+		}
+	}
+}
+
+// Of subjects that were purged since, each is not asked for by itself.
+func TestList_AsksOnceForWhatWasPurged(t *testing.T) {
+	w := newWorld(t, nil)
+	created := w.stream("S", nil)
+	w.fill(1, func(int) string { return "S.stays.0" })
+	w.fill(4000, func(i int) string { return fmt.Sprintf("S.goes.%d", i) })
+	w.fill(1, func(int) string { return "S.stays.1" })
+	req := Request{Stream: "S", Created: created, Direct: true, Filters: []string{"S.>"}, To: 4002, MaxBytes: 16 << 10}
+	l := w.list(req, nil)
+	s, err := w.js.Stream(w.context(), "S")
+	if err == nil {
+		err = s.Purge(w.context(), jetstream.WithPurgeSubject("S.goes.*"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks := value(w.c.m.leader)
+	got, parts := w.parts(l, req)
+	if len(got) != 2 || got[0].Subject != "S.stays.0" || got[1].Subject != "S.stays.1" {
+		t.Errorf("%d messages", len(got))
+	}
+	if n := value(w.c.m.leader) - asks; int(n) > 5*parts {
+		t.Errorf("%v questions to the leader for %d parts", n, parts)
+	}
+}
+
 // TestList_Cost says what a list of many subjects takes.
 func TestList_Cost(t *testing.T) {
 	if testing.Short() {

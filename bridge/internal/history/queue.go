@@ -51,6 +51,30 @@ func (q *queue) pop() *read {
 	return nil
 }
 
+// lists are the Lists that are being made, and those that wait since half of the workers are at others: who has missed a few messages must not
+// wait until four large states are listed. Guarded by Coordinator.mu.
+type lists struct {
+	making  int
+	waiting []*read
+}
+
+func (l *lists) begin(r *read, workers int) bool {
+	if l.making >= max(1, workers/2) {
+		l.waiting = append(l.waiting, r)
+		return false
+	}
+	l.making++
+	return true
+}
+
+func (l *lists) end(q *queue) {
+	l.making--
+	for _, r := range l.waiting {
+		q.push(r)
+	}
+	l.waiting = nil
+}
+
 func (q *queue) drop(u *user) {
 	q.turns.Remove(u.turn)
 	delete(q.users, u.name)

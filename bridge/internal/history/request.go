@@ -1,7 +1,6 @@
 package history
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +21,7 @@ type Request struct {
 	Grow     func(bytes int64) bool // LastPerSubject and List: asked for room before so much more is kept; false ends it with ErrCrowded. nil = always
 	MaxBytes int                    // about so much in an answer, but at least one message if there is any; 0 = as much as one read gives
 	User     string                 // waiting requests are served in turn, user by user
-	patience time.Duration          // how long it waits for its answer; 0 = as long as most do
+	long     bool                   // a List, which takes a worker for seconds
 }
 
 // Answer is what there is. Its items are shared; they are only read.
@@ -98,7 +97,10 @@ func (c *Coordinator) operate(r Request, equal string, run func(s *session) Answ
 	if equal != "" {
 		equal = r.Stream + " " + strconv.FormatUint(r.To, 10) + " " + equal
 	}
-	q := &read{Request: r, done: done, run: run, equal: equal, began: now, until: now.Add(cmp.Or(r.patience, patience))}
+	q := &read{Request: r, done: done, run: run, equal: equal, began: now, until: now.Add(patience)}
+	if r.long {
+		q.until = now.Add(listPatience)
+	}
 	c.mu.Lock()
 	if o := c.operations[equal]; o != nil && c.waiting < maxWaiting {
 		o.shared = append(o.shared, done)
@@ -179,6 +181,7 @@ func (c *Coordinator) settleIf(ends func(*read) bool) []*read {
 		return true
 	}
 	c.queue.remove(end)
+	c.lists.waiting = slices.DeleteFunc(c.lists.waiting, end)
 	for _, s := range c.streams {
 		s.parked = slices.DeleteFunc(s.parked, end)
 		for q := range s.running {

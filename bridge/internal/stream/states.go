@@ -72,12 +72,12 @@ func (t *states) get(s *Source, now feed.State, least uint64, done taker) {
 	room := s.streams.budget.Room()
 	grow := func(bytes int64) bool { return room.Grow(bytes) || t.reclaim() && room.Grow(bytes) }
 	sh := &shared{inc: now.Inc, doubts: now.Doubts, at: now.Cursor, room: room, kept: room.Use(), waiting: []taker{done}}
+	if old != nil && old.answer != nil {
+		t.drop(key, old)
+	}
 	t.all[key] = sh
 	large := time.Now().Before(t.large[key])
 	t.mu.Unlock()
-	if old != nil && old.answer != nil {
-		old.kept.End()
-	}
 	if large {
 		t.tooLarge(s, key, sh, now)
 		return
@@ -225,11 +225,12 @@ func (t *states) forget(key string, sh *shared) {
 	t.drop(key, sh)
 }
 
-// drop needs mu.
+// drop lets go of what was read: its room is given back, and the call that would forget it later does not hold it until then. It needs mu.
 func (t *states) drop(key string, sh *shared) {
 	if t.all[key] == sh {
 		delete(t.all, key)
 	}
+	sh.answer = nil
 	sh.kept.End()
 }
 

@@ -85,6 +85,13 @@
 {{- if hasKey $values $name }}{{ fail (printf "config.%s: the chart sets this from the value %s; say it there" $name (get $values $name)) }}{{ end }}
 {{- if hasKey $own $name }}{{ fail (printf "config.%s is set by files as well: drop one of them" $name) }}{{ end }}
 {{- end }}
+{{- $volumes := dict }}
+{{- range (include "headgate.files" . | fromYamlArray) }}
+{{- $name := include "headgate.volume" . }}
+{{- $from := printf "%s%s" (default "" .secret) (default "" .configMap) }}
+{{- if ne (default $from (get $volumes $name)) $from }}{{ fail (printf "files: %s and %s would be one volume, %s: give one of them another name" (get $volumes $name) $from $name) }}{{ end }}
+{{- $_ := set $volumes $name $from }}
+{{- end }}
 {{- range $v.files }}
 {{- if hasKey $values .env }}{{ fail (printf "files: %s is what the value %s is for; say it there" .env (get $values .env)) }}{{ end }}
 {{- if eq (empty .secret) (empty .configMap) }}{{ fail (printf "files: %s needs either secret or configMap" .env) }}{{ end }}

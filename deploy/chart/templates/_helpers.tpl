@@ -17,11 +17,22 @@ app.kubernetes.io/name: {{ include "headgate.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* The pods of helm test. headgate.selector must not fit them: a Service leads to what it selects. */ -}}
+{{- define "headgate.testSelector" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end }}
+
 {{- define "headgate.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "headgate.selector" . }}
-app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | quote }}
+app.kubernetes.io/version: {{ include "headgate.version" . | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- /* A tag may be longer than a label, and may then be cut where no label may end. */ -}}
+{{- define "headgate.version" -}}
+{{- .Values.image.tag | default .Chart.AppVersion | trunc 63 | regexFind "^.*[a-zA-Z0-9]" }}
 {{- end }}
 
 {{- define "headgate.serviceAccount" -}}
