@@ -228,11 +228,12 @@ func TestModel_AStreamThatIsRestored(t *testing.T) {
 	if restores["A"] == 0 || restores["KV_FLAGS"] == 0 {
 		t.Errorf("restored: %v", restores)
 	}
-	for _, stream := range []string{"A", "B", "KV_FLAGS"} {
+	streams := []string{"A", "B", "KV_FLAGS"}
+	for _, stream := range streams {
 		w.do("look at "+stream, func(ctx context.Context) error { return w.whoIs(ctx, stream) })
 		w.reread(stream)
 	}
-	finish(w, clients)
+	finish(w, clients, streams...)
 	w.sameKeys(clients)
 }
 

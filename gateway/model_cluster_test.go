@@ -139,7 +139,7 @@ func TestModel_FaultsOfACluster(t *testing.T) {
 	for _, stream := range []string{"A", "B", "KV_FLAGS"} {
 		w.reread(stream)
 	}
-	finish(w, clients)
+	finish(w, clients, "A", "B", "KV_FLAGS")
 	w.sameKeys(clients)
 }
 

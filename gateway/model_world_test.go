@@ -214,7 +214,7 @@ func (w *world) reread(stream string) {
 		if err != nil {
 			return err
 		}
-		for at := info.State.FirstSeq - 1; info.State.Msgs > 0 && at < info.State.LastSeq; {
+		for whole := info.State.Msgs == 0; !whole; { // the last sequence may be one that was deleted
 			batch, err := c.Fetch(500, jetstream.FetchMaxWait(time.Second))
 			if err != nil {
 				return err
@@ -224,8 +224,8 @@ func (w *world) reread(stream string) {
 				if err != nil {
 					return err
 				}
-				at = meta.Sequence.Stream
-				w.found(stream, at, stored{m.Subject(), string(m.Data())})
+				w.found(stream, meta.Sequence.Stream, stored{m.Subject(), string(m.Data())})
+				whole = meta.NumPending == 0
 			}
 			if ctx.Err() != nil {
 				return ctx.Err()
