@@ -32,12 +32,9 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		}
 		same = f.Inc.Created.Equal(info.Created)
 	}
-	kept, sure := f.Cursor, true
-	if same && info.LastSeq >= f.Cursor {
-		var err error
-		if kept, sure, err = f.kept(ctx, s, info); err != nil {
-			return f.failed(ctx, s.nc, err)
-		}
+	kept, sure, err := f.kept(ctx, s, info, same)
+	if err != nil {
+		return f.failed(ctx, s.nc, err)
 	}
 	if same {
 		f.explain(info) // what was not explained yet
@@ -45,12 +42,9 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 	}
 	switch {
 	case f.Inc == nil:
-		first, err := f.start(ctx, s, info)
-		if err != nil {
+		if err := f.startReading(ctx, s, info); err != nil {
 			return f.failed(ctx, s.nc, err)
 		}
-		f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
-		f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", append([]string{}, f.filters...))
 	case !same:
 		f.tooLarge, f.uncounted = false, false
 		// Everything that the new one has is pushed: a connected client misses nothing of it.
@@ -80,6 +74,17 @@ func (f *Feed) compare(ctx context.Context, s *session, info jsapi.Info) reset {
 		f.announce(h, f.doubt)
 	}
 	return goesOn
+}
+
+// startReading begins with a stream that has not been read before.
+func (f *Feed) startReading(ctx context.Context, s *session, info jsapi.Info) error {
+	first, err := f.start(ctx, s, info)
+	if err != nil {
+		return err
+	}
+	f.restart(Hole{Reason: gap.Reset, Silent: true}, info, first-1)
+	f.log.Info("reading the stream", "from", first, "last", info.LastSeq, "filters", append([]string{}, f.filters...))
+	return nil
 }
 
 // restart makes the feed begin behind a position, in another incarnation or in what is left of this one. A table's followers are told

@@ -29,7 +29,10 @@ const clocksApart = time.Second
 // kept its time of creation, and has grown beyond the cursor before anybody looked: then the end of the stream says nothing. Servers
 // before 2.15 keep it, and so does a disk that is put back. sure is false where the last message that was taken is not there any more: a
 // bucket that was put back may then have older values of some keys, and nothing younger in their place.
-func (f *Feed) kept(ctx context.Context, s *session, info jsapi.Info) (upto uint64, sure bool, err error) {
+func (f *Feed) kept(ctx context.Context, s *session, info jsapi.Info, same bool) (upto uint64, sure bool, err error) {
+	if !same || info.LastSeq < f.Cursor { // which says enough
+		return f.Cursor, true, nil
+	}
 	marks := f.marks(marksAsked)
 	for n, m := range marks {
 		there, err := f.has(ctx, s, m)
